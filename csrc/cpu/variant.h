@@ -1,0 +1,20 @@
+// What every instruction-set variant exports: one table of kernels. Plain types only: the variants are compiled
+// for different CPUs, so nothing inline may be shared between them (the linker would merge it).
+#pragma once
+
+#include "crops.h"
+#include "labels.h"
+
+namespace netdissect {
+
+struct Kernels {
+  const char* name;
+  // keep, first half: the box of every map of units [first, last) that exceeds its bound.
+  void (*keep)(const KeepJob& job, int64_t first, int64_t last, float* map_scratch, NonFinite* bad);
+  // count: adds the intersections and areas of units [first, last).
+  void (*count)(const CountJob& job, int64_t first, int64_t last, const CountScratch& scratch);
+};
+
+extern const Kernels kBaseline, kAvx2, kAvx512, kNeon;
+
+}  // namespace netdissect

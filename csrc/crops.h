@@ -1,0 +1,43 @@
+// Crops and activations as flat arrays: the contract between Python, C++ and CUDA.
+// A crop is the bounding box, dilated by one, of the positions of one (image, unit) map above the unit's bound.
+#pragma once
+
+#include <cstdint>
+
+namespace netdissect {
+
+enum class Dtype : int32_t { kFloat32, kFloat16, kBFloat16 };
+
+// Axis letters: B images of a batch, U units, H×W activation grid. Strides in elements.
+struct Maps {
+  const void* data;
+  Dtype dtype;
+  int64_t images, units, height, width;
+  int64_t image_stride, unit_stride, row_stride, column_stride;
+};
+
+struct Box {  // rows y .. y+height-1, columns x .. x+width-1; height 0 = no crop
+  uint16_t y, x, height, width;
+};
+
+struct Crops {
+  int64_t count;
+  const int32_t* image;  // [P] ascending
+  const int32_t* unit;   // [P] ascending within an image
+  const Box* box;        // [P]
+  const int64_t* start;  // [P+1] into values
+  const float* values;   // row by row, crop after crop
+};
+
+// First map, in (image, unit) order, with a NaN or an infinity; image -1 = none.
+struct NonFinite {
+  int64_t image, unit;
+};
+
+struct KeepJob {
+  Maps maps;
+  const float* bounds;  // [U]
+  Box* boxes;           // [B, U] out
+};
+
+}  // namespace netdissect

@@ -1,0 +1,26 @@
+// The crop store on the host: copying crops out of activations, pruning, order statistics.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "crops.h"
+
+namespace netdissect {
+
+// Copies one box of one map, values below 2^-72 as +0 (SPEC 3).
+void copy_crop(const Maps& maps, int64_t image, int64_t unit, const Box& box, float* to);
+
+struct StoreSize {
+  int64_t crops, values;
+};
+
+// Shrinks every crop to what exceeds the (higher) bounds, in place; empty crops go. Gives the new sizes.
+StoreSize prune(int64_t crops, int32_t* image, int32_t* unit, Box* box, float* values, const float* bounds);
+
+// Per unit, the rank-th largest of all values ever seen, given that those above `bounds` are in the store;
+// the bound itself where fewer than `rank` are above it.
+void kth_largest(int64_t crops, const int32_t* unit, const Box* box, const float* values, int64_t units,
+                 const float* bounds, int64_t rank, int64_t threads, float* result);
+
+}  // namespace netdissect

@@ -1,0 +1,78 @@
+"""keep and count in compiled code: SIMD chosen at run time, threads over units."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from .. import _core
+from ..concepts import PackedLabels
+from ..crops import Crops
+from ..errors import ArgumentError
+from ..grids import AxisTable
+from ..types import BoolArray, Float32Array, Int64Array
+from . import NonFiniteError, to_numpy
+
+
+def available_threads() -> int:
+    """Cores that this process may use."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
+
+
+class CpuBackend:
+    """The compiled kernels of ``_core``. ``isa`` picks a variant by name; "" = the best of this CPU."""
+
+    name = "cpu"
+
+    def __init__(self, threads: int | None = None, isa: str = "") -> None:
+        if threads is not None and threads < 1:
+            raise ArgumentError(f"threads must be at least 1, got {threads}")
+        self.threads = threads or available_threads()
+        self.isa = isa
+
+    def keep(self, maps: Any, bounds: Float32Array, first_image: int) -> Crops:
+        """See Backend.keep."""
+        array, bfloat16 = to_numpy(maps)
+        *arrays, bad = _core.keep(
+            array, bounds, first_image=first_image, bfloat16=bfloat16, threads=self.threads, isa=self.isa
+        )
+        if bad is not None:
+            raise NonFiniteError(*bad)
+        return Crops(*arrays)
+
+    def count(
+        self,
+        crops: Crops,
+        first_image: int,
+        thresholds: Float32Array,
+        axes: tuple[AxisTable, AxisTable],
+        map_size: tuple[int, int],
+        labels: PackedLabels,
+        present: BoolArray,
+        intersection: Int64Array,
+        unit_area: Int64Array,
+    ) -> None:
+        """See Backend.count."""
+        y, x = axes
+        _core.count(
+            crops.arrays,
+            first_image=first_image,
+            thresholds=thresholds,
+            y=(y.i0, y.i1, y.f),
+            x=(x.i0, x.i1, x.f),
+            map_size=map_size,
+            labels=(
+                labels.slot_start,
+                labels.slot_concept,
+                labels.word_start,
+                labels.words,
+                labels.whole_start,
+                labels.whole,
+                present,
+            ),
+            intersection=intersection,
+            unit_area=unit_area,
+            threads=self.threads,
+            isa=self.isa,
+        )

@@ -1,0 +1,113 @@
+"""keep and count as SPEC.md defines them, in NumPy: to be read, and to hold the other backends to. Slow."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..concepts import PackedLabels
+from ..crops import Crops, flush
+from ..grids import AxisTable
+from ..types import BoolArray, Float32Array, Int64Array
+from . import NonFiniteError, to_numpy
+
+
+def widen(maps: Any) -> Float32Array:
+    """Activations as float32, flushed."""
+    array, bfloat16 = to_numpy(maps)
+    if bfloat16:
+        array = (array.astype(np.uint32) << 16).view(np.float32)
+    return flush(array.astype(np.float32))
+
+
+def upsample(maps: Float32Array, y: AxisTable, x: AxisTable) -> Float32Array:
+    """S: maps float32 [..., H, W] → [..., Y, X], bilinear, each operation rounded on its own (SPEC 2, 3)."""
+    with np.errstate(over="ignore", invalid="ignore"):  # overflow follows IEEE
+        rows = maps[..., x.i0] + x.f * (maps[..., x.i1] - maps[..., x.i0])
+        top, bottom = rows[..., y.i0, :], rows[..., y.i1, :]
+        result: Float32Array = top + y.f[:, None] * (bottom - top)
+    return result
+
+
+def masks(maps: Float32Array, thresholds: Float32Array, y: AxisTable, x: AxisTable) -> BoolArray:
+    """M: on iff S > T and one of the four corner samples > T (SPEC 3).
+
+    maps float32 [..., H, W], thresholds float32 broadcasting against [...]; gives bool [..., Y, X].
+    """
+    t = np.asarray(thresholds, np.float32)[..., None, None]
+    above = maps > t
+    beside = above[..., x.i0] | above[..., x.i1]
+    corner = beside[..., y.i0, :] | beside[..., y.i1, :]
+    with np.errstate(invalid="ignore"):
+        on: BoolArray = (upsample(maps, y, x) > t) & corner
+    return on
+
+
+def label_masks(labels: PackedLabels, image: int) -> dict[int, BoolArray]:
+    """L: column of each concept of an image → bool [Y, X] (SPEC 4)."""
+    height, width = (int(side) for side in labels.grid[image])
+    tiles = ((height + 7) // 8, (width + 7) // 8)
+    slots = slice(*labels.slot_start[image : image + 2])
+    words = labels.words[slice(*labels.word_start[image : image + 2])]
+    bits = np.unpackbits(np.ascontiguousarray(words).astype("<u8").view(np.uint8), bitorder="little")
+    # [tile rows, tile columns, slots, 8, 8] → [slots, Y, X]
+    planes = bits.reshape(*tiles, -1, 8, 8).transpose(2, 0, 3, 1, 4).reshape(-1, tiles[0] * 8, tiles[1] * 8)
+    found = {
+        int(column): planes[slot, :height, :width].astype(bool)
+        for slot, column in enumerate(labels.slot_concept[slots])
+        if column >= 0
+    }
+    for column in labels.whole[slice(*labels.whole_start[image : image + 2])]:
+        found[int(column)] = np.ones((height, width), bool)
+    return found
+
+
+class ReferenceBackend:
+    """The definition."""
+
+    name = "reference"
+
+    def keep(self, maps: Any, bounds: Float32Array, first_image: int) -> Crops:
+        """See Backend.keep."""
+        values = widen(maps)
+        for image, unit in np.argwhere(~np.isfinite(values).all(axis=(2, 3))):
+            raise NonFiniteError(first_image + int(image), int(unit))
+        above = values > bounds[:, None, None]
+        kept = Crops.empty()
+        for image, unit in np.argwhere(above.any(axis=(2, 3))):
+            ys, xs = np.nonzero(above[image, unit])
+            y0, x0 = max(ys.min() - 1, 0), max(xs.min() - 1, 0)
+            crop = values[image, unit, y0 : ys.max() + 2, x0 : xs.max() + 2]
+            box = np.array([[y0, x0, *crop.shape]], np.uint16)
+            number, of = np.array([first_image + image], np.int32), np.array([unit], np.int32)
+            kept.append(Crops(number, of, box, crop.reshape(-1)))
+        return kept
+
+    def count(
+        self,
+        crops: Crops,
+        first_image: int,
+        thresholds: Float32Array,
+        axes: tuple[AxisTable, AxisTable],
+        map_size: tuple[int, int],
+        labels: PackedLabels,
+        present: BoolArray,
+        intersection: Int64Array,
+        unit_area: Int64Array,
+    ) -> None:
+        """See Backend.count."""
+        starts = crops.starts()
+        concepts = [label_masks(labels, image) for image in range(len(labels))]
+        for crop in range(len(crops)):
+            unit, image = int(crops.unit[crop]), int(crops.image[crop]) - first_image
+            y0, x0, height, width = (int(side) for side in crops.box[crop])
+            # Outside the crop nothing exceeds T, and no pixel with a corner there can be on: any such value will do.
+            full = np.full(map_size, thresholds[unit], np.float32)
+            full[y0 : y0 + height, x0 : x0 + width] = crops.values[starts[crop] : starts[crop + 1]].reshape(
+                height, width
+            )
+            mask = masks(full, thresholds[unit], *axes)
+            unit_area[unit] += int(mask.sum()) * present[image]
+            for column, concept in concepts[image].items():
+                intersection[unit, column] += int((mask & concept).sum())

@@ -1,0 +1,171 @@
+"""Concepts and where they are: the vocabulary of a data set, the labels of an image, labels packed for counting."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from . import _core
+from .errors import ArgumentError, ShapeError
+from .types import BoolArray, Float64Array, Int32Array, Int64Array, Uint64Array
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """The C concepts of a data set, in ascending order of their numbers.
+
+    numbers     int64 [C], ≥ 1: what label maps carry
+    names       C names
+    category    int32 [C]: index into ``categories`` of the primary category; −1 where a concept has none
+    categories  names of the categories, in the data set's order
+    """
+
+    numbers: Int64Array
+    names: tuple[str, ...]
+    category: Int32Array
+    categories: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if not len(self.numbers) == len(self.names) == len(self.category):
+            raise ShapeError(
+                f"a vocabulary needs one name and one category a concept, got {len(self.numbers)} numbers, "
+                f"{len(self.names)} names, {len(self.category)} categories"
+            )
+        if len(self.numbers) and (self.numbers[0] < 1 or np.any(np.diff(self.numbers) <= 0)):
+            raise ArgumentError("concept numbers must be ≥ 1, ascending and distinct; 0 means unlabelled")
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    @property
+    def columns(self) -> Int32Array:
+        """int32 [largest number + 1]: number → column in 0..C−1; −1 for numbers that are no concept."""
+        columns = np.full(int(self.numbers[-1]) + 1 if len(self) else 1, -1, np.int32)
+        columns[self.numbers] = np.arange(len(self), dtype=np.int32)
+        return columns
+
+    @staticmethod
+    def primary(coverage: Float64Array) -> Int32Array:  # [C, categories]
+        """Primary category of each concept: the one with its largest coverage, ties to the first (SPEC 5).
+
+        ``coverage`` float64 [C, categories]; NaN where a concept is not in a category. Gives int32 [C],
+        −1 for concepts of no category.
+        """
+        if coverage.shape[1] == 0:
+            return np.full(len(coverage), -1, np.int32)
+        known = ~np.isnan(coverage)
+        best = np.where(known, coverage, -np.inf).argmax(axis=1)
+        return np.where(known.any(axis=1), best, -1).astype(np.int32)
+
+
+@dataclass(frozen=True)
+class ImageLabels:
+    """The labels of one image.
+
+    maps   integers [L, Y, X]: L ≥ 0 label maps of concept numbers, 0 = unlabelled; they may overlap (OR)
+    whole  concept numbers that hold for the whole image
+    """
+
+    maps: Int32Array
+    whole: tuple[int, ...] = ()
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(Y, X) of the label grid."""
+        return self.maps.shape[1], self.maps.shape[2]
+
+
+@dataclass(frozen=True)
+class PackedLabels:
+    """Labels of N images as the ``count`` kernel reads them; flat arrays, possibly mapped from a file.
+
+    A label grid is cut into 8×8 tiles, row by row; pixel (y, x) of a tile is bit 8·y + x of a 64-bit word.
+    An image's words are [tiles, slots]: a slot is one concept of the image, slots padded to a multiple of 8.
+
+    grid       int32 [N, 2]: (Y, X)
+    slot_start int64 [N+1], slot_concept int32: columns of the concepts in an image's slots, −1 in padding
+    slot_area  int32: pixels of each slot's concept
+    word_start int64 [N+1], words uint64
+    whole_start int64 [N+1], whole int32: columns of the whole-image concepts
+    """
+
+    grid: Int32Array
+    slot_start: Int64Array
+    slot_concept: Int32Array
+    slot_area: Int32Array
+    word_start: Int64Array
+    words: Uint64Array
+    whole_start: Int64Array
+    whole: Int32Array
+
+    def __len__(self) -> int:
+        return len(self.grid)
+
+    @classmethod
+    def pack(cls, labels: Iterable[ImageLabels], vocabulary: Vocabulary) -> PackedLabels:
+        """Pack the labels of images, in order. Raises ArgumentError for a number outside the vocabulary."""
+        return cls.join([pack_image(image, vocabulary.columns) for image in labels])
+
+    @classmethod
+    def join(cls, images: Sequence[PackedImage]) -> PackedLabels:
+        """Put the packed labels of single images one after the other."""
+
+        def flat(arrays: list[np.ndarray], dtype: type) -> np.ndarray:  # type: ignore[type-arg]
+            return np.concatenate([np.zeros(0, dtype), *(a.reshape(-1) for a in arrays)])
+
+        def starts(arrays: list[np.ndarray]) -> Int64Array:  # type: ignore[type-arg]
+            return np.concatenate([[0], np.cumsum([a.size for a in arrays], dtype=np.int64)]).astype(np.int64)
+
+        concepts, words = [i.concepts for i in images], [i.words for i in images]
+        whole = [i.whole for i in images]
+        return cls(
+            grid=np.array([i.grid for i in images], np.int32).reshape(-1, 2),
+            slot_start=starts(concepts),
+            slot_concept=flat(concepts, np.int32),
+            slot_area=flat([i.areas for i in images], np.int32),
+            word_start=starts(words),
+            words=flat(words, np.uint64),
+            whole_start=starts(whole),
+            whole=flat(whole, np.int32),
+        )
+
+    def concept_area(self, concepts: int) -> Int64Array:
+        """G, int64 [C]: pixels that carry each concept, over all images (SPEC 6)."""
+        area = np.zeros(concepts, np.int64)
+        real = self.slot_concept >= 0
+        np.add.at(area, self.slot_concept[real], self.slot_area[real].astype(np.int64))
+        pixels = self.grid[:, 0].astype(np.int64) * self.grid[:, 1]
+        np.add.at(area, self.whole, np.repeat(pixels, np.diff(self.whole_start)))
+        return area
+
+    def category_present(self, vocabulary: Vocabulary) -> BoolArray:
+        """P, bool [N, categories]: images that carry a concept of each primary category (SPEC 5)."""
+        present = np.zeros((len(self), len(vocabulary.categories) + 1), bool)  # last column: no category
+        for start, concept in ((self.slot_start, self.slot_concept), (self.whole_start, self.whole)):
+            image = np.repeat(np.arange(len(self)), np.diff(start))
+            real = concept >= 0
+            present[image[real], vocabulary.category[concept[real]]] = True
+        return present[:, :-1]
+
+
+@dataclass(frozen=True)
+class PackedImage:
+    """One image's share of PackedLabels: concepts and areas int32 [slots], words uint64 [tiles, slots], whole int32."""
+
+    grid: tuple[int, int]
+    concepts: Int32Array
+    areas: Int32Array
+    words: Uint64Array
+    whole: Int32Array
+
+
+def pack_image(labels: ImageLabels, columns: Int32Array) -> PackedImage:
+    """Pack one image's labels; ``columns`` as Vocabulary.columns. A concept that is whole-image needs no pixels."""
+    for number in labels.whole:
+        if number and not (0 < number < len(columns) and columns[number] >= 0):
+            raise ArgumentError(f"concept number {number} (whole image) is not in the vocabulary")
+    whole = np.unique(columns[[n for n in labels.whole if n]]).astype(np.int32)
+    concepts, areas, words = _core.pack(np.ascontiguousarray(labels.maps, np.int32), columns, whole)
+    return PackedImage(labels.shape, concepts, areas, words, whole)

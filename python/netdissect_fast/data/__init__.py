@@ -1,0 +1,8 @@
+"""Data sets of images with dense concept labels. Importing this loads neither torch nor Pillow."""
+
+from __future__ import annotations
+
+from .broden import Broden
+from .dataset import ConceptDataset, DataWarning, Subset
+
+__all__ = ["Broden", "ConceptDataset", "DataWarning", "Subset"]

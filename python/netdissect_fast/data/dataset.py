@@ -1,0 +1,90 @@
+"""What a densely labelled set of images must offer, and choosing some of its images."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+import numpy as np
+
+from ..concepts import ImageLabels, Vocabulary
+from ..errors import ArgumentError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+
+class DataWarning(UserWarning):
+    """Something about a data set or its cache that does not stop the work but should be known."""
+
+
+@runtime_checkable
+class ConceptDataset(Protocol):
+    """N images with dense labels of C concepts. Objects must pickle, for data loader workers."""
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """The C concepts and their categories."""
+
+    def __len__(self) -> int:
+        """N, the number of images."""
+
+    def image(self, index: int) -> Image:
+        """The image as RGB, in its own size. Raises DataError where its file is missing or broken."""
+
+    def labels(self, index: int) -> ImageLabels:
+        """The labels; every number in them is in the vocabulary. DataError as for ``image``."""
+
+    def name(self, index: int) -> str:
+        """What messages and reports call the image: its path relative to the data set."""
+
+    def fingerprint(self) -> str:
+        """Hexadecimal sha256 that changes when images, labels or the selection change."""
+
+
+class Subset:
+    """Some images of a data set, in the order given: a ConceptDataset again."""
+
+    def __init__(self, dataset: ConceptDataset, indices: Sequence[int]) -> None:
+        self.dataset = dataset
+        self.indices = indices if isinstance(indices, range) else tuple(int(i) for i in indices)
+        if not len(self.indices):
+            raise ArgumentError("a subset needs at least one image, got none")
+        if min(self.indices) < 0 or max(self.indices) >= len(dataset):
+            raise ArgumentError(
+                f"a subset's indices must be in 0..{len(dataset) - 1}, "
+                f"got {min(self.indices)}..{max(self.indices)}"
+            )
+
+    @classmethod
+    def first(cls, dataset: ConceptDataset, limit: int) -> Subset:
+        """The first ``limit`` images, or all where there are fewer."""
+        if limit < 1:
+            raise ArgumentError(f"limit must be at least 1 image, got {limit}")
+        return cls(dataset, range(min(limit, len(dataset))))
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """The whole data set's vocabulary, also where some concepts do not occur in the subset."""
+        return self.dataset.vocabulary
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def image(self, index: int) -> Image:
+        """See ConceptDataset."""
+        return self.dataset.image(self.indices[index])
+
+    def labels(self, index: int) -> ImageLabels:
+        """See ConceptDataset."""
+        return self.dataset.labels(self.indices[index])
+
+    def name(self, index: int) -> str:
+        """See ConceptDataset."""
+        return self.dataset.name(self.indices[index])
+
+    def fingerprint(self) -> str:
+        """Hash of the data set's fingerprint and the indices."""
+        indices = np.asarray(self.indices, "<i8").tobytes()
+        return hashlib.sha256(b"subset" + self.dataset.fingerprint().encode() + indices).hexdigest()

@@ -1,0 +1,131 @@
+"""Broden's category.csv, label.csv and c_*.csv: the concepts and the category that each belongs to."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ..concepts import Vocabulary
+from ..errors import ArgumentError, DataError
+from ..types import BoolArray, Float64Array
+from .tables import Table, parse_integer, read_table
+
+MAX_NUMBER = 65535  # what R + 256·G can hold
+
+_UNSAFE_NAME = re.compile(r"[/\\:;()\"\x00-\x1f]")
+_CATEGORY_COUNT = re.compile(r"([^()]*)(?:\(([^()]*)\))?")
+
+
+@dataclass(frozen=True)
+class LabelTables:
+    """``vocabulary`` over the kept categories; ``has_labels`` bool: which of them hold any concept."""
+
+    vocabulary: Vocabulary
+    has_labels: BoolArray
+
+
+def read_categories(path: Path) -> tuple[str, ...]:
+    """Names of the categories, in the order of category.csv, which is the data set's order."""
+    table = read_table(path, ("name",))
+    names: list[str] = []
+    for line, cells in table.rows:
+        name = table.text(cells, "name")
+        if not name or _UNSAFE_NAME.search(name) or name.startswith("."):
+            raise table.error(line, f"{name[:80]!r} cannot be the name of a category")
+        if name in names:
+            raise table.error(line, f"category {name} is listed twice")
+        names.append(name)
+    if not names:
+        raise DataError(path, "lists no category")
+    return tuple(names)
+
+
+def keep_categories(known: tuple[str, ...], wanted: Sequence[str] | None) -> tuple[str, ...]:
+    """The categories asked for, in the data set's order; ArgumentError for one that it does not have."""
+    if wanted is None:
+        return known
+    if isinstance(wanted, str):
+        raise ArgumentError(
+            f"categories must be a list of names, got the text {wanted!r}; write [{wanted!r}]"
+        )
+    unknown = [name for name in wanted if name not in known]
+    if unknown or not wanted:
+        raise ArgumentError(
+            f"categories must be among {', '.join(known)}; got {', '.join(map(str, unknown)) or 'none'}"
+        )
+    return tuple(name for name in known if name in wanted)
+
+
+def read_vocabulary(folder: Path, categories: tuple[str, ...]) -> LabelTables:
+    """Read label.csv and the c_*.csv files of the kept categories.
+
+    The primary category is the one with the largest coverage. Coverage by category stands only in the
+    c_*.csv files: where one of them is missing, the image counts in label.csv's ``category`` column, as
+    ``material(36);object(3)``, stand in for it in all categories, since the two cannot be compared.
+    """
+    labels = read_table(folder / "label.csv", ("number", "name"))
+    names: dict[int, str] = {}
+    lines: list[tuple[int, int, str]] = []  # line, number, category cell
+    for line, cells in labels.rows:
+        number = labels.integer(line, cells, "number")
+        if not number:
+            continue  # a blank or 0: a row for "none"
+        if number > MAX_NUMBER:
+            raise labels.error(line, f"number must be 1..{MAX_NUMBER} to fit a label map, got {number}")
+        if number in names:
+            raise labels.error(line, f"number {number} is given to a second concept")
+        names[number] = labels.text(cells, "name") or str(number)
+        lines.append((line, number, labels.text(cells, "category")))
+    if not names:
+        raise DataError(labels.path, "lists no concept")
+    numbers = np.array(sorted(names), np.int64)
+    row_of = {int(number): row for row, number in enumerate(numbers)}
+    coverage = np.full((len(numbers), len(categories)), np.nan)
+    files = [folder / f"c_{category}.csv" for category in categories]
+    if all(file.exists() for file in files):
+        for column, file in enumerate(files):
+            _read_coverage(file, row_of, coverage[:, column])
+    elif "category" in labels.columns:
+        _read_counts(labels, lines, row_of, categories, coverage)
+    else:
+        missing = next(file for file in files if not file.exists())
+        raise DataError(missing, "is missing, and label.csv has no column category to take its place")
+    vocabulary = Vocabulary(
+        numbers, tuple(names[int(n)] for n in numbers), Vocabulary.primary(coverage), categories
+    )
+    return LabelTables(vocabulary, ~np.isnan(coverage).all(axis=0))
+
+
+def _read_coverage(path: Path, row_of: dict[int, int], coverage: Float64Array) -> None:
+    """Fill one category's column, float64 [C], from its c_*.csv."""
+    table = read_table(path, ("number",))
+    for line, cells in table.rows:
+        number = table.integer(line, cells, "number")
+        if not number:
+            continue
+        if number not in row_of:
+            raise table.error(line, f"concept number {number} is not in label.csv")
+        if not np.isnan(coverage[row_of[number]]):
+            raise table.error(line, f"concept number {number} is listed twice")
+        coverage[row_of[number]] = table.number(line, cells, "coverage")
+
+
+def _read_counts(
+    labels: Table,
+    lines: list[tuple[int, int, str]],
+    row_of: dict[int, int],
+    categories: tuple[str, ...],
+    coverage: Float64Array,  # [C, categories], filled in place
+) -> None:
+    for line, number, cell in lines:
+        for item in filter(None, map(str.strip, cell.split(";"))):
+            match = _CATEGORY_COUNT.fullmatch(item)
+            count = parse_integer((match[2] or "0").strip()) if match else None
+            if not match or count is None:
+                raise labels.error(line, f"category must read like material(36);object(3), got {item[:80]!r}")
+            if match[1].strip() in categories:
+                coverage[row_of[number], categories.index(match[1].strip())] = count

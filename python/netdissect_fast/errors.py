@@ -1,0 +1,52 @@
+"""What can go wrong, by kind. Every message says what was expected, what came and what to do."""
+
+from __future__ import annotations
+
+from os import PathLike
+
+
+class NetDissectError(Exception):
+    """Base of every error that the package raises on purpose."""
+
+
+class ArgumentError(NetDissectError, ValueError):
+    """An argument or option has a value that cannot be used."""
+
+
+class ShapeError(ArgumentError):
+    """An array has the wrong shape, dtype or strides."""
+
+
+class DataError(NetDissectError, ValueError):
+    """A file of a data set or of a result is missing, broken or inconsistent.
+
+    ``path`` is the file, ``line`` its line (1-based) where there is one, ``reason`` the rest of the message.
+    """
+
+    def __init__(self, path: str | PathLike[str], reason: str, line: int | None = None) -> None:
+        self.path, self.reason, self.line = str(path), reason, line
+        super().__init__(f"{self.path}{'' if line is None else f', line {line}'}: {reason}")
+
+    def __reduce__(self) -> tuple[type[DataError], tuple[str, str, int | None]]:
+        # Data loader workers send their errors to the main process by pickle.
+        return type(self), (self.path, self.reason, self.line)
+
+
+class LayerError(NetDissectError, ValueError):
+    """A layer cannot be found, never ran, or gave something that is not a stack of unit maps."""
+
+
+class ActivationError(NetDissectError, ValueError):
+    """An activation is NaN or infinite; the message names layer, unit and image."""
+
+
+class ModelError(NetDissectError, RuntimeError):
+    """The user's model cannot be loaded, or raised while running."""
+
+
+class OutputError(NetDissectError, OSError):
+    """A result cannot be written: no space, no permission, not a folder."""
+
+
+class BackendUnavailable(NetDissectError, ImportError):
+    """The backend asked for does not exist on this machine; the message says what to install."""

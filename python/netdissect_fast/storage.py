@@ -1,0 +1,99 @@
+"""The one place that writes files: to a temporary name, flushed, then renamed; and checked on reading."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from .errors import DataError, OutputError
+from .types import Array
+
+
+@contextmanager
+def atomic_file(path: Path) -> Iterator[IO[bytes]]:
+    """Open ``path`` for writing so that a reader sees the old file or the whole new one, never half of it.
+
+    Raises OutputError, and leaves nothing behind, where the file cannot be written.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise _output_error(path, error) from error
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def _output_error(path: Path, error: OSError) -> OutputError:
+    return OutputError(f"cannot write {path}: {error.strerror or error}; free some space or choose another --out")
+
+
+def _sync_folder(folder: Path) -> None:
+    if os.name == "posix":  # other systems cannot open a folder
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def require_writable(folder: Path) -> None:
+    """Raise OutputError now, rather than after hours of work, where nothing can be written to ``folder``."""
+    with atomic_file(folder / ".writable"):
+        pass
+    (folder / ".writable").unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write UTF-8 text, line ends as given."""
+    with atomic_file(path) as file:
+        file.write(text.encode())
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON, readable by people."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Read JSON; DataError where it is missing or broken."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise DataError(path, f"cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise DataError(path, f"is not JSON: {error}") from error
+
+
+def write_arrays(path: Path, arrays: Mapping[str, Array], metadata: Mapping[str, str] | None = None) -> None:
+    """Write named arrays and text metadata as one safetensors file."""
+    from safetensors.numpy import save
+
+    payload = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    with atomic_file(path) as file:
+        file.write(save(payload, metadata=dict(metadata) if metadata else None))
+
+
+def read_arrays(path: Path) -> tuple[dict[str, Array], dict[str, str]]:
+    """Read a safetensors file: its arrays and its metadata. DataError where it is missing or broken."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="numpy") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
+    except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
+        raise DataError(path, f"is not a readable safetensors file: {error}") from error
