@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -131,6 +131,16 @@ class PackedLabels:
             whole=flat(whole, np.int32),
         )
 
+    def of_images(self, first: int, last: int) -> PackedLabels:
+        """Images ``first`` ≤ i < ``last``; the flat arrays are shared, the starts still point into them."""
+        return replace(
+            self,
+            grid=self.grid[first:last],
+            slot_start=self.slot_start[first : last + 1],
+            word_start=self.word_start[first : last + 1],
+            whole_start=self.whole_start[first : last + 1],
+        )
+
     def concept_area(self, concepts: int) -> Int64Array:
         """G, int64 [C]: pixels that carry each concept, over all images (SPEC 6)."""
         area = np.zeros(concepts, np.int64)
@@ -147,7 +157,7 @@ class PackedLabels:
             image = np.repeat(np.arange(len(self)), np.diff(start))
             real = concept >= 0
             present[image[real], vocabulary.category[concept[real]]] = True
-        return present[:, :-1]
+        return np.ascontiguousarray(present[:, :-1])
 
 
 @dataclass(frozen=True)

@@ -127,21 +127,18 @@ class Watch:
 
         self._calls = dict.fromkeys(self._refs, 0)
         self._images, self._failure = len(batch), None
-        self._batch = pad_batch(self._model, batch)
+        self._batch, output = pad_batch(self._model, batch), None
         try:
             with torch.no_grad():
                 output = self._model(self._batch)
         except Exception as error:
-            if (
-                self._failure is not None
-            ):  # from a hook: goes out as it is, even if the model's code wrapped it
-                raise self._failure
-            if isinstance(error, NetDissectError):
-                raise
-            raise _model_error(error, batch, images) from error
+            if self._failure is None:
+                raise _model_error(error, batch, images) from error
         finally:
             self._batch = None
-        if self._failure is not None:  # the model's own code swallowed it
+        if (
+            self._failure is not None
+        ):  # from a hook: as it is, also where the model's own code wrapped or ate it
             raise self._failure
         self._require_all_ran()
         return output
@@ -199,7 +196,7 @@ class Watch:
                 )
             if ref.occurrence is not None and calls <= ref.occurrence:
                 raise LayerError(
-                    f"layer {ref.name!r}: {ref.path!r} runs {calls} times, so its last call is @{calls - 1}"
+                    f"layer {ref.name!r}: {ref.path!r} ran {calls} times, so its last call is @{calls - 1}"
                 )
 
 

@@ -122,7 +122,7 @@ def unwrap(model: nn.Module) -> nn.Module:
         if isinstance(model, torch.nn.DataParallel | torch.nn.parallel.DistributedDataParallel):
             inner = model.module
         else:
-            inner = model._modules.get("_orig_mod")
+            inner = dict(model.named_children()).get("_orig_mod")
         if not isinstance(inner, torch.nn.Module):
             return model
         model = inner

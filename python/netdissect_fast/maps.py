@@ -74,8 +74,8 @@ def as_maps(name: str, output: Tensor, tokens: Tokens | None, batch: Tensor) -> 
     if output.ndim == 4:
         if tokens.layout is None and _looks_channels_last(tuple(output.shape), image):
             raise LayerError(
-                f"layer {name!r} gives a tensor {list(output.shape)} for images {list(image)}, which looks like "
-                "[B, H, W, C]; give tokens=Tokens(layout='BHWC'), or 'BCHW' if it is not so"
+                f"layer {name!r} gives a tensor {list(output.shape)} for images {list(image)}, which looks "
+                "like [B, H, W, C]; give tokens=Tokens(layout='BHWC'), or 'BCHW' if it is not so"
             )
         return output.permute(0, 3, 1, 2) if tokens.layout == "BHWC" else output
     (rows, columns), prefix = _token_grid(name, output.shape[1], tokens, image)

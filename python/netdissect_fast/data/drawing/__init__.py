@@ -1,0 +1,21 @@
+"""Draws the pictures of the synthetic data set, with a label for every pixel. Lengths are in picture widths."""
+
+from __future__ import annotations
+
+from .canvas import Canvas
+from .colours import name_colours
+from .concepts import CATEGORIES, CONCEPTS, NUMBER
+from .scenes import SCENES, draw_scene
+from .textures import TEXTURES, draw_texture
+
+__all__ = [
+    "CATEGORIES",
+    "CONCEPTS",
+    "NUMBER",
+    "SCENES",
+    "TEXTURES",
+    "Canvas",
+    "draw_scene",
+    "draw_texture",
+    "name_colours",
+]

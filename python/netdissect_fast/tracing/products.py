@@ -1,0 +1,59 @@
+"""Rules of matrix products, attention, and everything that leaves each value where it is.
+
+Attention mixes all positions, but its output for a token is added to that token's residual stream, so a token keeps
+the place of its patch: positions follow the queries, never the keys.
+"""
+
+from __future__ import annotations
+
+from .calls import Call, rule
+from .tracks import NotUnderstood, Track, Unknown, places, plain
+
+
+@rule(
+    "clone", "detach", "alias", "_to_copy", "to", "contiguous", "lift_fresh", "native_dropout", "dropout", "_softmax",
+    "_log_softmax", "softmax", "log_softmax", "native_layer_norm", "native_group_norm", "native_batch_norm",
+    "_native_batch_norm_legit", "_native_batch_norm_legit_no_training", "_batch_norm_no_update", "cudnn_batch_norm",
+    "miopen_batch_norm", "_batch_norm_with_update", "_fused_rms_norm", "hardswish", "log_sigmoid_forward",
+    "rrelu_with_noise", "_prelu_kernel", "tril", "triu", "fill", "zero", "_transformer_encoder_layer_fwd",
+    "_native_multi_head_attention", "_conj", "hardsigmoid", "celu", "_fused_dropout",
+)  # fmt: skip
+def keep(call: Call) -> Track:
+    """Every value stays where it is (normalisation, dropout, activation, a whole encoder layer)."""
+    return call.track("self", "input", "src", "query")
+
+
+@rule("linear")
+def linear(call: Call) -> Track:
+    """A fully connected layer over the last dimension."""
+    x = call.track("input")
+    return x.collapse(len(x.dims) - 1, call.shape[-1])
+
+
+@rule("mm", "bmm", "addmm", "baddbmm", "matmul", "addmv", "mv", "_addmm_activation")
+def product(call: Call) -> Track:
+    """A matrix product [.., rows, k] × [.., k, columns]: places of its rows, else of its columns."""
+    names = next(p for p in (("mat1", "mat2"), ("batch1", "batch2"), ("self", "mat2"), ("self", "other")) if all(
+        name in call.args for name in p))  # fmt: skip
+    left, right = (call.find(call.args[name]) for name in names)
+    if isinstance(left, Unknown):
+        raise NotUnderstood(left)
+    if isinstance(left, Track) and (places(left.dims[-2]) or right is None):
+        last = len(left.dims) - 1
+        return left.collapse(last, call.shape[-1])
+    if isinstance(right, Unknown):
+        raise NotUnderstood(right)
+    if isinstance(right, Track) and (places(right.dims[-1]) or left is None):
+        row = len(right.dims) - 2
+        return right.collapse(row, call.shape[-2])
+    assert isinstance(left, Track)  # noqa: S101 (both are tracked here)
+    return left.collapse(len(left.dims) - 1, call.shape[-1])
+
+
+@rule(*(f"_scaled_dot_product_{kind}" for kind in (
+    "flash_attention", "flash_attention_for_cpu", "efficient_attention", "cudnn_attention", "attention_math",
+    "fused_attention_overrideable")))  # fmt: skip
+def attention(call: Call) -> Track:
+    """Attention [.., queries, d]: each output stands where its query does."""
+    x = call.track("query")
+    return x.put(len(x.dims) - 1, plain(call.shape[-1]))
