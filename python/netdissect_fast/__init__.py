@@ -1,3 +1,99 @@
-"""Network Dissection, exact and at the speed of the forward pass."""
+"""Network Dissection, exact and at the speed of the forward pass.
+
+>>> import netdissect_fast as nd
+>>> result = nd.dissect(model, nd.Broden("broden1_224"), layers=["layer4"])  # doctest: +SKIP
+>>> result["layer4"].unique_detectors()  # doctest: +SKIP
+
+Names are loaded when first used, so that importing the package needs neither torch nor the rest.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from . import _core
 
 __version__ = "0.1.0"
+
+if _core.__version__ != __version__:  # an old extension beside new Python files
+    raise ImportError(
+        f"netdissect_fast {__version__} found its compiled core in version {_core.__version__}: reinstall the package"
+    )
+
+if TYPE_CHECKING:
+    from .concepts import ImageLabels, PackedLabels, Vocabulary
+    from .config import show_config
+    from .counts import Counts
+    from .data.broden import Broden
+    from .data.dataset import ConceptDataset, Subset
+    from .data.preprocess import Preprocess
+    from .data.synthetic import Synthetic
+    from .dissection import dissect
+    from .errors import NetDissectError
+    from .grids import Grid
+    from .hooks import Tokens, watch
+    from .peaks import Peaks
+    from .results import Dissection, LayerResult, load
+    from .scoring import score, score_peaks
+
+_WHERE = {
+    "Broden": "data.broden",
+    "ConceptDataset": "data.dataset",
+    "Counts": "counts",
+    "Dissection": "results",
+    "Grid": "grids",
+    "ImageLabels": "concepts",
+    "LayerResult": "results",
+    "NetDissectError": "errors",
+    "PackedLabels": "concepts",
+    "Peaks": "peaks",
+    "Preprocess": "data.preprocess",
+    "Subset": "data.dataset",
+    "Synthetic": "data.synthetic",
+    "Tokens": "hooks",
+    "Vocabulary": "concepts",
+    "dissect": "dissection",
+    "load": "results",
+    "score": "scoring",
+    "score_peaks": "scoring",
+    "show_config": "config",
+    "watch": "hooks",
+}
+
+__all__ = [
+    "Broden",
+    "ConceptDataset",
+    "Counts",
+    "Dissection",
+    "Grid",
+    "ImageLabels",
+    "LayerResult",
+    "NetDissectError",
+    "PackedLabels",
+    "Peaks",
+    "Preprocess",
+    "Subset",
+    "Synthetic",
+    "Tokens",
+    "Vocabulary",
+    "__version__",
+    "dissect",
+    "load",
+    "score",
+    "score_peaks",
+    "show_config",
+    "watch",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _WHERE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f".{_WHERE[name]}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

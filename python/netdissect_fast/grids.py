@@ -178,7 +178,7 @@ def make_grid(
         if isinstance(traced, Traced):
             why = f"its output was traced as a {traced.size[0]}×{traced.size[1]} map but came as {height}×{width}"
         else:
-            why = f"operation {traced.op} is not understood" if traced else "it was not traced"
+            why = str(traced) if traced else "it was not traced"
         warnings.warn(
             f"the grid of layer {layer!r} cannot be traced: {why}; using alignment 'half_pixel'. Give "
             "alignment=(stride, offset) in input pixels if you know them"

@@ -4,5 +4,6 @@ from __future__ import annotations
 
 from .broden import Broden
 from .dataset import ConceptDataset, DataWarning, Subset
+from .synthetic import Synthetic, write_synthetic
 
-__all__ = ["Broden", "ConceptDataset", "DataWarning", "Subset"]
+__all__ = ["Broden", "ConceptDataset", "DataWarning", "Subset", "Synthetic", "write_synthetic"]

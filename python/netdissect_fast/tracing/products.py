@@ -30,7 +30,7 @@ def linear(call: Call) -> Track:
     return x.collapse(len(x.dims) - 1, call.shape[-1])
 
 
-@rule("mm", "bmm", "addmm", "baddbmm", "matmul", "addmv", "mv", "_addmm_activation")
+@rule("mm", "bmm", "addmm", "baddbmm", "matmul", "_addmm_activation")
 def product(call: Call) -> Track:
     """A matrix product [.., rows, k] × [.., k, columns]: places of its rows, else of its columns."""
     names = next(p for p in (("mat1", "mat2"), ("batch1", "batch2"), ("self", "mat2"), ("self", "other")) if all(

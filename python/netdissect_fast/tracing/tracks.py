@@ -163,8 +163,6 @@ class Track:
         """Dimension ``d`` sampled anew: index j of the new one stands at scale·j + shift of the old one."""
         dim = self.dims[d]
         if not places(dim):
-            if length(dim) == 1 != size:  # one value for the whole image has no neighbours to sample
-                raise NotUnderstood
             return self.put(d, plain(size))
         if (scale, shift, taps, size) == (1, 0, 0, length(dim)):
             return self

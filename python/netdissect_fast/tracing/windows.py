@@ -71,17 +71,16 @@ def pad(call: Call) -> Track:
     return x
 
 
-_KINDS = {
-    "upsample_nearest": 0, "_upsample_nearest_exact": 0, "upsample_linear": 1, "upsample_bilinear": 1,
-    "upsample_trilinear": 1, "_upsample_bilinear": 1, "upsample_bicubic": 3, "_upsample_bicubic": 3,
-}  # fmt: skip
+_UPSAMPLE = ("nearest", "linear", "bilinear", "trilinear", "bicubic")
 
 
-@rule(*(f"{kind}{n}d{tail}" for kind in _KINDS for n in (1, 2, 3) for tail in ("", "_aa")))
+@rule(*(f"upsample_{kind}{n}d" for kind in _UPSAMPLE for n in (1, 2, 3)),
+      *(f"_upsample_nearest_exact{n}d" for n in (1, 2, 3)),
+      *(f"_upsample_{kind}2d_aa" for kind in ("bilinear", "bicubic")))  # fmt: skip
 def interpolate(call: Call) -> Track:
     """Interpolation. From one value it gives a constant map, which has no grid of its own."""
     x, shape = call.track("self", "input"), call.shape
-    kind = call.name.split("d")[0].rstrip("123") if "linear" not in call.name else "upsample_linear"
+    reach = 3 if "bicubic" in call.name else 1
     corners, antialias = bool(call.args.get("align_corners")), call.name.endswith("_aa")
     for i, factor in enumerate(_factors(call, len(shape) - 2)):
         d = 2 + i
@@ -90,13 +89,13 @@ def interpolate(call: Call) -> Track:
             x = x.put(d, plain(new))
             continue
         scale = 1 / Fraction(factor).limit_denominator(4096) if factor else Fraction(old, new)
-        if "nearest" in kind:
-            x = x.resample(d, new, scale, _nearest(scale, exact="exact" in kind), 0)
+        if "nearest" in call.name:
+            x = x.resample(d, new, scale, _nearest(scale, exact="exact" in call.name), 0)
         elif corners:
             scale = Fraction(old - 1, new - 1) if new > 1 else Fraction(1)
-            x = x.resample(d, new, scale, 0, 0 if old == new else _KINDS[kind])
+            x = x.resample(d, new, scale, 0, 0 if old == new else reach)
         else:
-            taps = _KINDS[kind] * (max(scale, Fraction(1)) if antialias else 1)
+            taps = reach * (max(scale, Fraction(1)) if antialias else 1)
             x = x.resample(d, new, scale, (scale - 1) / 2, 0 if scale == 1 else taps)
     return x
 

@@ -34,14 +34,20 @@ def _noise_table(smooth: bool) -> Float32Array:
 
 def noise(x: Float32Array, y: Float32Array, scale: float, shift: int = 0, smooth: bool = True) -> Float32Array:
     """Noise in 0..1 at x [1, w], y [h, 1] (float32 [h, w]); ``scale``: table cells in a picture width."""
-    columns = (x[0] * scale).astype(np.int64) + shift & (_TABLE - 1)
-    rows = (y[:, 0] * scale).astype(np.int64) + 7 * shift & (_TABLE - 1)
-    return _noise_table(smooth)[rows[:, None], columns]
+    columns, rows = x[0] * np.float32(scale), y[:, 0] * np.float32(scale)
+    j, i = columns.astype(np.int64) + shift, rows.astype(np.int64) + 7 * shift
+    table = _noise_table(smooth)
+    if not smooth:
+        return table[i[:, None] % _TABLE, j % _TABLE]
+    above, below = table[i % _TABLE], table[(i + 1) % _TABLE]
+    between = above + (rows % 1)[:, None] * (below - above)
+    left, right = between[:, j % _TABLE], between[:, (j + 1) % _TABLE]
+    return left + columns % 1 * (right - left)
 
 
 def shades(colour: Float32Array, light: Float32Array) -> Float32Array:
     """A colour [3] under light [h, w]: float32 [h, w, 3]."""
-    return np.float32(1) * light[..., None] * colour
+    return light[..., None] * colour
 
 
 def plain(rng: np.random.Generator, colour: Float32Array, variation: float = 0.12) -> Fill:

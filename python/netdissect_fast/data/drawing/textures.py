@@ -76,10 +76,10 @@ def draw_texture(canvas: Canvas, name: str) -> None:
     centre = 0.5 if name == "spiralled" else 0.0
     angle, period = rng.uniform(0, 2 * np.pi), rng.uniform(0.09, 0.18)
     shift = rng.uniform(-0.15, 0.15, 2) if centre else rng.uniform(0, 1, 2)
-    warp = rng.uniform(0.25, 0.35) if name == "marbled" else rng.uniform(0, 0.02)
+    warp = rng.uniform(0.3, 0.45) if name == "marbled" else rng.uniform(0, 0.02)
     field = int(rng.integers(256))
-    px = (x - np.float32(centre + shift[0])) + np.float32(warp) * noise(x, y, 70, field)
-    py = (y - np.float32(centre + shift[1])) + np.float32(warp) * noise(x, y, 70, field + 91)
+    bend = np.float32(warp) * noise(x, y, 70, field), np.float32(warp) * noise(x, y, 70, field + 91)
+    px, py = x - np.float32(centre + shift[0]) + bend[0], y - np.float32(centre + shift[1]) + bend[1]
     cos, sin = np.float32(np.cos(angle) / period), np.float32(np.sin(angle) / period)
     pattern = TEXTURES[name](cos * px - sin * py, sin * px + cos * py)
     cover = np.clip(np.float32(0.5) + pattern * np.float32(size * period), 0, 1)[..., None]

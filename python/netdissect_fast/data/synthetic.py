@@ -1,0 +1,190 @@
+"""A densely labelled data set drawn from a seed: scenes of objects with parts, materials, colours; and textures."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from ..concepts import ImageLabels, Vocabulary
+from ..errors import ArgumentError, OutputError
+from ..types import Array, Float64Array, Int64Array
+from .drawing import CATEGORIES, CONCEPTS, NUMBER, SCENES, TEXTURES, Canvas, draw_scene, draw_texture, name_colours
+from .folders import new_folder
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+_DRAWING = 1  # raise when the same arguments give other pictures or labels
+_TEXTURE_SHARE = 0.25  # of the pictures
+_MAPS = ("color", "object", "part", "material")  # a scene's label maps; a texture has the first only
+
+
+class Drawing(NamedTuple):
+    """One picture: ``pixels`` uint8 RGB [size, size, 3]; ``labels`` maps [4 or 1, size//2, size//2] and one whole."""
+
+    pixels: Array
+    labels: ImageLabels
+
+
+class Synthetic:
+    """The data set that ``write_synthetic`` writes, drawn anew whenever an image is asked for; a ConceptDataset.
+
+    images  N
+    seed    of all pictures; picture i is the same in sets of any length
+    size    height and width of the pictures in pixels, 32 to 1024; labels have half of it
+    split   "train" or "val": only these pictures; None: all
+    """
+
+    def __init__(self, images: int = 1000, seed: int = 0, size: int = 128, split: str | None = None) -> None:
+        if images < 1:
+            raise ArgumentError(f"images must be at least 1, got {images}")
+        if seed < 0:
+            raise ArgumentError(f"seed must be 0 or larger, got {seed}")
+        if not 32 <= size <= 1024:
+            raise ArgumentError(f"size must be 32..1024 pixels, got {size}")
+        if split not in (None, "train", "val"):
+            raise ArgumentError(f"split must be train, val or None, got {split!r}")
+        self.images, self.seed, self.size, self.split = images, seed, size, split
+        self.vocabulary = Vocabulary(
+            np.arange(1, len(CONCEPTS) + 1),
+            tuple(name for _, name in CONCEPTS),
+            np.array([CATEGORIES.index(category) for category, _ in CONCEPTS], np.int32),
+            CATEGORIES,
+        )
+        self._indices = [i for i in range(images) if split in (None, _split(_image_path(i)))]
+        if not self._indices:
+            raise ArgumentError(f"none of {images} images is of split {split!r}; ask for more images")
+        self._last: tuple[int, Drawing] | None = None
+
+    def __len__(self) -> int:
+        return len(self._indices)
+
+    def __repr__(self) -> str:
+        return f"Synthetic(images={self.images}, seed={self.seed}, size={self.size}, split={self.split!r})"
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_last": None}
+
+    def draw(self, index: int) -> Drawing:
+        """Draw one picture with its labels."""
+        last = self._last
+        if last is None or last[0] != index:  # image(i) is often followed by labels(i)
+            last = self._last = index, _draw(self._indices[index], self.seed, self.size)
+        return last[1]
+
+    def image(self, index: int) -> Image:
+        """See ConceptDataset."""
+        from PIL import Image
+
+        return Image.fromarray(self.draw(index).pixels)
+
+    def labels(self, index: int) -> ImageLabels:
+        """See ConceptDataset."""
+        return self.draw(index).labels
+
+    def name(self, index: int) -> str:
+        """Path that the image has, or would have, under images/."""
+        return _image_path(self._indices[index])
+
+    def fingerprint(self) -> str:
+        """Hash of the arguments and of what is drawn from them."""
+        arguments = [_DRAWING, CONCEPTS, self.images, self.seed, self.size, self.split]
+        return hashlib.sha256(b"netdissect_fast synthetic" + json.dumps(arguments).encode()).hexdigest()
+
+
+def _draw(index: int, seed: int, size: int) -> Drawing:
+    rng = np.random.Generator(np.random.PCG64([seed, index]))
+    canvas = Canvas(size, rng)
+    texture = rng.random() < _TEXTURE_SHARE
+    name = str(rng.choice(list(TEXTURES if texture else SCENES)))
+    (draw_texture if texture else draw_scene)(canvas, name)
+    pixels = canvas.picture()
+    half = size // 2 * 2
+    maps = name_colours(pixels[1:half:2, 1:half:2])[None]
+    if not texture:
+        maps = np.concatenate([maps, canvas.labels()])
+    return Drawing(pixels, ImageLabels(maps, (NUMBER[name],)))
+
+
+def _image_path(index: int) -> str:
+    return f"synthetic/{index:06d}.png"
+
+
+def _split(path: str) -> str:
+    """Broden's rule: the path's MD5, as a fraction of all, is train up to 0.7."""
+    digest = hashlib.md5(path.encode(), usedforsecurity=False).digest()
+    return "train" if int.from_bytes(digest[:8], "big") / 2**64 <= 0.7 else "val"
+
+
+def write_synthetic(
+    path: str | os.PathLike[str], images: int = 1000, seed: int = 0, size: int = 128, progress: bool = False
+) -> None:
+    """Write the data set in Broden's format: a new folder, whole or not at all.
+
+    The same arguments give the same bytes. Images are PNG, so that Broden(path) gives exactly the images and
+    labels of Synthetic(images, seed, size). Raises OutputError where ``path`` exists or cannot be written.
+    """
+    from PIL import Image
+    from tqdm import tqdm
+
+    dataset, folder = Synthetic(images, seed, size), Path(path)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise OutputError(f"{folder} exists already; choose the name of a new folder")
+    frequency, coverage = np.zeros(len(CONCEPTS) + 1, np.int64), np.zeros(len(CONCEPTS) + 1)
+    rows: list[list[object]] = []
+    with new_folder(folder) as new:
+        (new / "images" / "synthetic").mkdir(parents=True)
+        for index in tqdm(range(images), "drawing", unit="img", disable=None if progress else True):
+            pixels, labels = dataset.draw(index)
+            name = dataset.name(index)
+            Image.fromarray(pixels).save(new / "images" / name, compress_level=1)
+            cells = dict.fromkeys(CATEGORIES, "")
+            for category, numbers in zip(_MAPS, labels.maps, strict=False):
+                if numbers.any():
+                    cells[category] = f"{name[:-4]}_{category}.png"
+                    red_green_blue = np.stack([numbers % 256, numbers // 256, 0 * numbers], -1)
+                    Image.fromarray(red_green_blue.astype(np.uint8)).save(new / "images" / cells[category])
+                    pixels_of = np.bincount(numbers.ravel(), minlength=len(frequency))
+                    frequency += pixels_of > 0
+                    coverage += pixels_of / numbers.size
+            for number in labels.whole:
+                cells[CONCEPTS[number - 1][0]] = str(number)
+                frequency[number] += 1
+                coverage[number] += 1
+            rows.append([name, _split(name), size, size, size // 2, size // 2, *cells.values()])
+        _write_table(new / "index.csv", ["image", "split", "ih", "iw", "sh", "sw", *CATEGORIES], rows)
+        _write_labels(new, frequency, coverage)
+
+
+def _write_labels(folder: Path, frequency: Int64Array, coverage: Float64Array) -> None:
+    """Write label.csv, category.csv and c_*.csv; ``frequency`` in images, ``coverage`` in pictures' areas."""
+    label_rows, category_rows = [], []
+    for number, (category, name) in enumerate(CONCEPTS, start=1):
+        count, area = int(frequency[number]), f"{coverage[number]:.6f}"
+        label_rows.append([number, name, f"{category}({count})", count, area, ""])
+    _write_table(folder / "label.csv", ["number", "name", "category", "frequency", "coverage", "syns"], label_rows)
+    for category in CATEGORIES:
+        members = [row for row, concept in zip(label_rows, CONCEPTS, strict=True) if concept[0] == category]
+        numbers = [int(row[0]) for row in members]
+        total = int(frequency[numbers].sum())
+        category_rows.append([category, min(numbers), max(numbers), len(numbers), total])
+        members.sort(key=lambda row: (-int(row[3]), -float(row[4]), int(row[0])))
+        coded = [[code, row[0], row[1], row[3], row[4]] for code, row in enumerate(members, start=1)]
+        _write_table(folder / f"c_{category}.csv", ["code", "number", "name", "frequency", "coverage"], coded)
+    _write_table(folder / "category.csv", ["name", "first", "last", "count", "frequency"], category_rows)
+
+
+def _write_table(path: Path, header: list[str], rows: Iterable[Sequence[object]]) -> None:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)
+    path.write_text(text.getvalue(), encoding="utf-8", newline="")

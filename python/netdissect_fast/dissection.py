@@ -1,0 +1,340 @@
+"""dissect(): images through the network once, peaks kept in the hooks, peaks counted against the labels."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from .backends import Backend, NonFiniteError, choose
+from .concepts import PackedLabels
+from .config import versions
+from .counts import CategoryRule, Counter, check_option
+from .data.cache import packed_labels
+from .data.dataset import ConceptDataset
+from .data.loading import Preprocessing, image_batches
+from .data.preprocess import Preprocess, check_sees_whole_image
+from .errors import ArgumentError
+from .grids import Alignment, Grid, make_grid
+from .hooks import Tokens, pad_batch, resolve_layers, unwrap, watch
+from .peaks import Peaks, Quantile, exact_quantile
+from .results import Dissection, LayerResult
+from .scoring import checked_thresholds, nonfinite, score_peaks
+from .storage import require_writable
+from .tracing import GridTracer
+from .types import Int64Array
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from .layers import Layers
+
+    Transform = Callable[[Tensor], Tensor]
+
+
+def dissect(
+    model: nn.Module,
+    data: ConceptDataset,
+    layers: Layers,
+    *,
+    quantile: Quantile = 0.005,
+    thresholds: Any = None,
+    alignment: Alignment = "receptive_field",
+    transform: Transform | Mapping[str, Transform] | None = None,
+    tokens: Tokens | Mapping[str, Tokens] | None = None,
+    units: slice | Any | None = None,
+    category_rule: CategoryRule = "image",
+    preprocess: Preprocessing | None = None,
+    crop: Literal["error", "allow"] = "error",
+    batch_size: int = 32,
+    device: str = "auto",
+    backend: str = "auto",
+    threads: int | None = None,
+    workers: int = 0,
+    cache: str | Path | None = None,
+    out: str | Path | None = None,
+    progress: bool = True,
+) -> Dissection:
+    """Find which concept each unit of a network detects: one forward pass over the images, exact.
+
+    Parameters
+    ----------
+    model :
+        any torch.nn.Module that takes a batch of images. Left as it was found.
+    data :
+        images with labels, such as ``nd.Broden("broden1_224")``.
+    layers :
+        dotted names, or the modules themselves, one or several; {name: alias} to rename. See ``resolve_layers``.
+    quantile :
+        a unit is active on this fraction of its highest activations, over all images and positions; taken
+        as the decimal number it shows.
+    thresholds :
+        the thresholds themselves, [U], or a dict of them by layer; then no peaks are kept.
+    alignment :
+        where a layer's positions sit on the image: "receptive_field" (traced through the network, as the
+        paper does), "half_pixel", "align_corners", or (stride, offset) in input pixels.
+    transform :
+        applied to a layer's maps before anything else: [B, K, H, W] → [B, U, H, W]; or a dict by layer.
+    tokens :
+        how transformer outputs [B, T, D] become maps where that is not evident; or a dict by layer.
+    units :
+        a slice or indices: dissect only these units.
+    category_rule :
+        "image": a unit's area counts in images that carry the concept's category (the paper's rule);
+        "none": in all images.
+    preprocess :
+        callable from PIL.Image to float tensor [3, H, W], or ``nd.Preprocess``; None: the model's own
+        configuration. It must show the network the whole image.
+    crop :
+        "allow" accepts a ``preprocess`` that loses borders, so that labels are misplaced.
+    batch_size, device, workers :
+        of the forward pass: images at a time, torch device ("auto": the model's), loader processes.
+    backend, threads :
+        "cpu", "reference" or "auto"; threads of the kernels (None: all cores).
+    cache :
+        folder of packed labels (default: NETDISSECT_FAST_CACHE, or the user's cache folder).
+    out :
+        folder to write the result to (``nd.load`` reads it).
+    progress :
+        show progress bars on a terminal.
+
+    Returns
+    -------
+    Dissection
+        ``result["layer4"]`` is a LayerResult.
+
+    Raises
+    ------
+    NetDissectError
+        one of its kinds, naming the argument, layer, unit, image or file. Nothing is written then.
+    """
+    import torch
+
+    started = time.perf_counter()
+    exact_quantile(quantile)
+    check_option("category_rule", category_rule, CategoryRule)
+    if batch_size < 1:
+        raise ArgumentError(f"batch_size must be at least 1, got {batch_size}")
+    if len(data) < 1:
+        raise ArgumentError("the data set holds no image")
+    chosen = choose(backend, threads)
+    where = _device(model, device)
+    if preprocess is None:
+        preprocess = Preprocess.from_model(unwrap(model))
+    check_sees_whole_image(preprocess, crop)
+    if out is not None:
+        require_writable(Path(out))
+    show = progress and sys.stderr.isatty()
+    labels = packed_labels(data, cache, threads=threads, progress=show)
+    timings = {"labels": time.perf_counter() - started}
+
+    first = next(image_batches(data, preprocess, 1))[1].to(where)
+    input_size = (int(first.shape[2]), int(first.shape[3]))
+    options: dict[str, Any] = {"transform": transform, "tokens": tokens}
+    plans = _plan(model, layers, options, first, alignment, units)
+    given = _by_layer(thresholds, plans)
+    collectors = {
+        name: _Collector(plan, labels, data, chosen, quantile, category_rule, given.get(name))
+        for name, plan in plans.items()
+    }
+
+    begun = time.perf_counter()
+    position = 0
+
+    def consume(name: str, maps: Tensor) -> None:
+        collectors[name].add(maps, position)
+
+    with watch(model, layers, consume, **options) as run, _bar(len(data), show) as bar:
+        for position, batch in image_batches(data, preprocess, batch_size, workers):  # noqa: B007
+            names = [data.name(i) for i in range(position, position + len(batch))]
+            run(batch.to(where), names)
+            bar.update(len(batch))
+    timings["forward"] = time.perf_counter() - begun
+
+    begun = time.perf_counter()
+    results = {name: collector.result() for name, collector in collectors.items()}
+    timings["count"] = time.perf_counter() - begun
+    settings = {
+        "layers": list(plans),
+        "quantile": str(quantile) if thresholds is None else None,
+        "alignment": alignment if isinstance(alignment, str) else repr(alignment),
+        "category_rule": category_rule,
+        "transform": None if transform is None else repr(transform),
+        "units": None if units is None else repr(units),
+        "preprocess": repr(preprocess),
+        "crop": crop,
+        "input_size": list(input_size),
+        "batch_size": batch_size,
+        "device": str(where),
+        "workers": workers,
+        "backend": chosen.name,
+        "threads": getattr(chosen, "threads", 1),
+        "torch_threads": torch.get_num_threads(),
+    }
+    dataset = {"name": repr(data), "images": len(data), "fingerprint": data.fingerprint()}
+    record = {
+        "model": type(unwrap(model)).__name__,
+        "settings": settings,
+        "versions": versions(),
+        "data": dataset,
+        "timings": {name: round(seconds, 3) for name, seconds in timings.items()},
+    }
+    dissection = Dissection(results, record)
+    if out is not None:
+        dissection.save(out)
+    return dissection
+
+
+@dataclass
+class _Plan:
+    """What a first image tells about a layer."""
+
+    name: str
+    units: int
+    grid: Grid
+    chosen: Int64Array | None  # numbers of the units asked for; None: all
+
+    @property
+    def unit_numbers(self) -> Int64Array:
+        return np.arange(self.units) if self.chosen is None else self.chosen
+
+
+def _plan(
+    model: nn.Module,
+    layers: Layers,
+    options: dict[str, Any],
+    image: Tensor,  # [1, c, H, W]
+    alignment: Alignment,
+    units: Any,
+) -> dict[str, _Plan]:
+    """Run one image through the network: every layer's units, map size and traced grid."""
+    shapes: dict[str, tuple[int, ...]] = {}
+    traced: dict[str, Any] = {}
+    image = pad_batch(unwrap(model), image)
+    tracer = GridTracer(image)
+
+    def look(name: str, maps: Tensor) -> None:
+        shapes[name], traced[name] = tuple(maps.shape[1:]), tracer.lookup(maps)
+
+    # A transform mixes units and leaves positions alone, so the grid is that of the layer itself.
+    with watch(model, layers, look, tokens=options["tokens"]) as run, tracer:
+        run(image)
+    if options["transform"] is not None:
+
+        def reshape(name: str, maps: Tensor) -> None:
+            shapes[name] = tuple(maps.shape[1:])
+
+        with watch(model, layers, reshape, **options) as run:
+            run(image)
+    plans = {}
+    for name in resolve_layers(model, layers):
+        count, height, width = shapes[name]
+        grid = make_grid(
+            alignment, traced[name], (height, width), (int(image.shape[2]), int(image.shape[3])), layer=name
+        )
+        chosen = None if units is None else _chosen_units(units, count, name)
+        plans[name] = _Plan(name, count if chosen is None else len(chosen), grid, chosen)
+    return plans
+
+
+def _chosen_units(units: Any, count: int, layer: str) -> Int64Array:
+    try:
+        chosen: Int64Array = np.arange(count)[units].astype(np.int64).reshape(-1)
+    except (IndexError, TypeError, ValueError) as error:
+        raise ArgumentError(f"units={units!r} does not fit layer {layer!r}, which has {count} units: {error}") from error
+    if len(np.unique(chosen)) != len(chosen) or not len(chosen):
+        raise ArgumentError(f"units={units!r} chooses no unit, or one twice, of the {count} of layer {layer!r}")
+    return chosen
+
+
+def _by_layer(thresholds: Any, plans: Mapping[str, _Plan]) -> dict[str, Any]:
+    if thresholds is None:
+        return {}
+    if not isinstance(thresholds, Mapping):
+        if len(plans) != 1:
+            raise ArgumentError("with several layers, thresholds must be a dict of arrays by layer name")
+        thresholds = dict.fromkeys(plans, thresholds)
+    if set(thresholds) != set(plans):
+        raise ArgumentError(f"thresholds are given for {sorted(thresholds)}, the layers are {sorted(plans)}")
+    return {name: checked_thresholds(thresholds[name], plan.units) for name, plan in plans.items()}
+
+
+@dataclass
+class _Collector:
+    """Takes one layer's maps, batch by batch: into peaks or, where thresholds are given, into counts at once."""
+
+    plan: _Plan
+    labels: PackedLabels
+    data: ConceptDataset
+    backend: Backend
+    quantile: Quantile
+    category_rule: CategoryRule
+    thresholds: Any
+    peaks: Peaks = field(init=False)
+    counter: Counter | None = None
+
+    def __post_init__(self) -> None:
+        self.peaks = Peaks(self.plan.units, self.plan.grid.size, len(self.data), self.quantile)
+        if self.thresholds is not None:
+            self.counter = Counter(
+                self.thresholds, self.plan.grid, self.labels, self.data.vocabulary, self.category_rule
+            )
+
+    def add(self, maps: Tensor, first_image: int) -> None:
+        if self.plan.chosen is not None:
+            maps = maps[:, self.plan.chosen.tolist()]
+        try:
+            if self.counter is None:
+                self.peaks.add(maps, first_image, self.backend)
+            else:
+                crops = self.backend.keep(maps, self.thresholds, first_image)
+                self.counter.add(crops, first_image, first_image + len(maps), self.backend)
+        except NonFiniteError as error:
+            if self.plan.chosen is not None:
+                error.unit = int(self.plan.chosen[error.unit])
+            raise nonfinite(self.plan.name, error, self.data.name(error.image)) from None
+
+    def result(self) -> LayerResult:
+        plan, vocabulary = self.plan, self.data.vocabulary
+        if self.counter is not None:
+            return LayerResult(
+                plan.name, self.counter.counts, self.thresholds, vocabulary, plan.grid, plan.unit_numbers
+            )
+        self.peaks.finish()
+        return score_peaks(
+            self.peaks,
+            plan.grid,
+            self.labels,
+            vocabulary,
+            name=plan.name,
+            category_rule=self.category_rule,
+            unit_numbers=plan.unit_numbers,
+            backend=self.backend,
+        )
+
+
+def _device(model: nn.Module, device: str) -> Any:
+    """Torch device to run on; the model is not moved, so another device than its own is an error."""
+    import torch
+
+    own = next((tensor.device for tensor in (*model.parameters(), *model.buffers())), torch.device("cpu"))
+    if device == "auto":
+        return own
+    try:
+        wanted = torch.device(device)
+    except RuntimeError as error:
+        raise ArgumentError(f"device {device!r} is not one that torch knows: {error}") from error
+    if wanted.type != own.type:
+        raise ArgumentError(f"device={device!r}, but the model is on {own}: move it there first (model.to({device!r}))")
+    return own
+
+
+def _bar(images: int, show: bool) -> Any:
+    from tqdm.auto import tqdm
+
+    return tqdm(total=images, unit="image", disable=not show, smoothing=0.05)

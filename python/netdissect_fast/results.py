@@ -1,0 +1,223 @@
+"""Results: what a dissection found, layer by layer; kept in memory, saved to a folder, loaded from one."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .concepts import Vocabulary
+from .counts import CountRule, Counts, UnitLabels
+from .crops import flush
+from .errors import ArgumentError, DataError
+from .grids import Grid
+from .peaks import Peaks
+from .storage import read_arrays, read_json, write_arrays, write_json, write_text
+from .tables import UnitRow, result_csv, unit_rows
+from .types import Float32Array, Float64Array, Int64Array
+
+FORMAT = 1  # of the result folder; raised when older readers would misread it
+
+
+@dataclass
+class LayerResult:
+    """One dissected layer.
+
+    name        the layer, as asked for
+    counts      I, A, G (SPEC 6)
+    thresholds  T, float32 [U]
+    vocabulary  the C concepts
+    grid        where the layer's H×W positions sit on the network's input
+    unit_numbers int64 [U]: the units' numbers in the layer, 0, 1, ... unless a subset was asked for
+    peaks       what further questions are answered from; None where thresholds were given
+    """
+
+    name: str
+    counts: Counts
+    thresholds: Float32Array
+    vocabulary: Vocabulary
+    grid: Grid
+    unit_numbers: Int64Array
+    peaks: Peaks | None = None
+
+    def __repr__(self) -> str:
+        return (
+            f"LayerResult({self.name!r}: {len(self.thresholds)} units of {self.grid.size[0]}×{self.grid.size[1]}, "
+            f"{sum(self.detectors().values())} detectors of {sum(self.unique_detectors().values())} concepts)"
+        )
+
+    @cached_property
+    def iou(self) -> Float64Array:
+        """IoU of every unit with every concept, float64 [U, C] (SPEC 7)."""
+        return self.counts.iou(self.vocabulary)
+
+    @cached_property
+    def chance(self) -> Float64Array:
+        """IoU that a random mask as large as the unit's would reach, float64 [U, C]."""
+        return self.counts.chance(self.vocabulary)
+
+    @cached_property
+    def labels(self) -> UnitLabels:
+        """The best concept of each unit in each category (SPEC 8)."""
+        return UnitLabels.of(self.iou, self.vocabulary)
+
+    def units(self, iou_threshold: float = 0.04) -> list[UnitRow]:
+        """One row a unit, in the order of units: label, category, IoU, chance level, threshold, detector or not."""
+        return unit_rows(self, iou_threshold)
+
+    def detectors(self, iou_threshold: float = 0.04, count: CountRule = "top_label") -> dict[str, int]:
+        """Units that detect a concept (IoU above the threshold), by category (SPEC 9).
+
+        ``count``: "top_label" counts a unit once, for its overall label; "per_category" once in every
+        category whose best label exceeds the threshold, as the paper's published totals do.
+        """
+        return self._by_category(self.labels.detectors(iou_threshold, count))
+
+    def unique_detectors(self, iou_threshold: float = 0.04, count: CountRule = "top_label") -> dict[str, int]:
+        """Distinct concepts that are detected, by category (SPEC 9); arguments as for ``detectors``."""
+        return self._by_category(self.labels.unique_detectors(iou_threshold, count))
+
+    def _by_category(self, numbers: Int64Array) -> dict[str, int]:
+        return dict(zip(self.vocabulary.categories, numbers.tolist(), strict=True))
+
+    def top(self, unit: int, n: int = 10) -> tuple[Int64Array, Float32Array]:
+        """Images on which the unit (0-based position) is highest: their indices and maxima, descending.
+
+        At most as many as exceed its threshold. ArgumentError where no peaks were kept.
+        """
+        return self.require_peaks().top(unit, n)
+
+    def require_peaks(self) -> Peaks:
+        """The peaks, or an ArgumentError that says why there are none."""
+        if self.peaks is None:
+            raise ArgumentError(f"layer {self.name!r} has no peaks: thresholds were given, so none were kept")
+        return self.peaks
+
+    def save(self, folder: Path) -> None:
+        """Write result.csv, counts.safetensors and peaks/peaks.safetensors; each file is replaced as a whole."""
+        arrays = {
+            "intersection": self.counts.intersection,
+            "unit_area": self.counts.unit_area,
+            "concept_area": self.counts.concept_area,
+            "pixels": self.counts.pixels,
+            "thresholds": self.thresholds,
+            "unit_numbers": self.unit_numbers,
+        }
+        write_arrays(folder / "counts.safetensors", arrays)
+        if self.peaks is not None:
+            self.peaks.save(folder / "peaks" / "peaks.safetensors")
+        write_text(folder / "result.csv", result_csv(self))
+
+    @classmethod
+    def load(cls, folder: Path, name: str, vocabulary: Vocabulary, grid: Grid) -> LayerResult:
+        """Read what ``save`` wrote. Raises DataError where files are missing, broken or contradict each other."""
+        path = folder / "counts.safetensors"
+        arrays, _ = read_arrays(path)
+        try:
+            counts = Counts(*(arrays[k] for k in ("intersection", "unit_area", "concept_area", "pixels")))
+            thresholds, numbers = arrays["thresholds"], arrays["unit_numbers"]
+        except KeyError as error:
+            raise DataError(path, f"has no array {error}") from error
+        units, categories = len(thresholds), len(vocabulary.categories)
+        expected = [(units, len(vocabulary)), (units, categories), (len(vocabulary),), (categories,), (units,)]
+        given = [*(vars(counts).values()), numbers]
+        for array, shape in zip(given, expected, strict=True):
+            if array.shape != shape or array.dtype != np.int64:
+                raise DataError(path, f"expected int64 {shape}, got {array.dtype} {array.shape}")
+        if np.any(counts.intersection > counts.concept_area) or np.any(counts.intersection < 0):
+            raise DataError(path, "an intersection is larger than its concept")
+        peaks_path = folder / "peaks" / "peaks.safetensors"
+        peaks = Peaks.load(peaks_path) if peaks_path.exists() else None
+        if peaks is not None and (peaks.units != units or peaks.map_size != grid.size):
+            raise DataError(peaks_path, f"holds {peaks!r}, but the layer has {units} units of {grid.size}")
+        return cls(name, counts, flush(thresholds), vocabulary, grid, numbers, peaks)
+
+
+@dataclass
+class Dissection(Mapping[str, LayerResult]):
+    """The layers dissected in one run, by name; ``run`` holds its settings, versions, data set and timings."""
+
+    layers: dict[str, LayerResult]
+    run: dict[str, Any] = field(default_factory=dict)
+
+    def __getitem__(self, name: str) -> LayerResult:
+        if name not in self.layers:
+            raise ArgumentError(f"layer {name!r} was not dissected; there are {', '.join(map(repr, self.layers))}")
+        return self.layers[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.layers)
+
+    def __len__(self) -> int:
+        return len(self.layers)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.layers
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """The concepts, the same for all layers."""
+        return next(iter(self.layers.values())).vocabulary
+
+    def save(self, out: str | Path) -> None:
+        """Write the result folder (SPEC 6); run.json last, so that a folder with one is complete."""
+        out = Path(out)
+        folders = layer_folders(self.layers)
+        for name, layer in self.layers.items():
+            layer.save(out / folders[name])
+        layers = {
+            name: {"folder": folders[name], "units": len(layer.thresholds), "grid": layer.grid.to_json()}
+            for name, layer in self.layers.items()
+        }
+        vocabulary = {
+            "numbers": self.vocabulary.numbers.tolist(),
+            "names": list(self.vocabulary.names),
+            "category": self.vocabulary.category.tolist(),
+            "categories": list(self.vocabulary.categories),
+        }
+        write_json(out / "run.json", {"format": FORMAT, **self.run, "layers": layers, "vocabulary": vocabulary})
+
+
+def layer_folders(names: Mapping[str, object]) -> dict[str, str]:
+    """A folder name for each layer: its own name, with what file systems dislike replaced."""
+    folders: dict[str, str] = {}
+    for name in names:
+        folder = re.sub(r"[^\w.@-]+", "_", name).strip(".") or "layer"
+        while folder.lower() in {taken.lower() for taken in folders.values()}:
+            folder += "_"
+        folders[name] = folder
+    return folders
+
+
+def load(out: str | Path) -> Dissection:
+    """Read a result folder that ``Dissection.save`` (or ``dissect(out=...)``) wrote.
+
+    Raises DataError where a file is missing, broken or from a later format.
+    """
+    path = Path(out) / "run.json"
+    run = read_json(path)
+    try:
+        if run.pop("format") != FORMAT:
+            raise DataError(path, f"was not written in format {FORMAT}; use the version that wrote it")
+        words = run.pop("vocabulary")
+        vocabulary = Vocabulary(
+            np.array(words["numbers"], np.int64),
+            tuple(words["names"]),
+            np.array(words["category"], np.int32),
+            tuple(words["categories"]),
+        )
+        layers = {}
+        for name, layer in run.pop("layers").items():
+            if Path(layer["folder"]).name != layer["folder"]:
+                raise DataError(path, f"layer {name!r} lies outside the result folder")
+            layers[name] = LayerResult.load(
+                path.parent / layer["folder"], name, vocabulary, Grid.from_json(layer["grid"])
+            )
+    except (KeyError, TypeError, AttributeError, ArgumentError) as error:
+        raise DataError(path, f"does not describe a dissection: {error!r}") from error
+    return Dissection(layers, run)
