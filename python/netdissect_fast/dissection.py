@@ -18,7 +18,8 @@ from .counts import CategoryRule, Counter, check_option
 from .data.cache import packed_labels
 from .data.dataset import ConceptDataset
 from .data.loading import Preprocessing, image_batches
-from .data.preprocess import Preprocess, check_sees_whole_image
+from .data.preprocess import from_model
+from .data.whole_image import check_sees_whole_image
 from .errors import ArgumentError
 from .grids import Alignment, Grid, make_grid
 from .hooks import Tokens, pad_batch, resolve_layers, unwrap, watch
@@ -125,7 +126,7 @@ def dissect(
     chosen = choose(backend, threads)
     where = _device(model, device)
     if preprocess is None:
-        preprocess = Preprocess.from_model(unwrap(model))
+        preprocess = from_model(model)
     check_sees_whole_image(preprocess, crop)
     if out is not None:
         require_writable(Path(out))

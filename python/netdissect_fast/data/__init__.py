@@ -3,7 +3,16 @@
 from __future__ import annotations
 
 from .broden import Broden
+from .cache import packed_labels
 from .dataset import ConceptDataset, DataWarning, Subset
 from .synthetic import Synthetic, write_synthetic
 
-__all__ = ["Broden", "ConceptDataset", "DataWarning", "Subset", "Synthetic", "write_synthetic"]
+__all__ = [
+    "Broden",
+    "ConceptDataset",
+    "DataWarning",
+    "Subset",
+    "Synthetic",
+    "packed_labels",
+    "write_synthetic",
+]

@@ -21,7 +21,10 @@ class DataWarning(UserWarning):
 
 @runtime_checkable
 class ConceptDataset(Protocol):
-    """N images with dense labels of C concepts. Objects must pickle, for data loader workers."""
+    """N images with dense labels of C concepts.
+
+    Objects must pickle, for data loader workers, and ``labels`` must bear being called by several threads.
+    """
 
     @property
     def vocabulary(self) -> Vocabulary:

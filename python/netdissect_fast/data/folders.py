@@ -19,7 +19,7 @@ _STALE = 24 * 3600  # seconds after which an unfinished folder's process is sure
 def new_folder(path: Path) -> Iterator[Path]:
     """Give a temporary folder beside ``path`` to fill, renamed to ``path`` at the end, removed on any error.
 
-    Raises OutputError where it cannot be written, or where ``path`` exists by then and is not an empty folder.
+    Raises OutputError where it cannot be written, or ``path`` exists by then and is not an empty folder.
     """
     temporary: Path | None = None
     try:

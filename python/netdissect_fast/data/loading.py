@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ArgumentError, NetDissectError, ShapeError
+from .whole_image import as_input
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -31,10 +32,10 @@ class _Images:
         try:
             image = self.data.image(index)
             try:
-                return self.preprocess(image)
+                return as_input(self.preprocess(image))
             except Exception as error:
                 raise ArgumentError(
-                    f"preprocess raised {type(error).__name__} on image {self.data.name(index)}: {error}"
+                    f"preprocess failed on image {self.data.name(index)}: {type(error).__name__}: {error}"
                 ) from error
         except NetDissectError as error:
             return error

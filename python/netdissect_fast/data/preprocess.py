@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from PIL import Image
 
 from ..errors import ArgumentError
 
 if TYPE_CHECKING:
+    from PIL.Image import Image
     from torch import Tensor, nn
 
 _EXAMPLE = (
@@ -61,8 +61,8 @@ class Preprocess:
         if largest > self.value_range or (self.value_range == 255 and 0 < largest < 1):
             other = 255 if self.value_range == 1 else 1
             raise ArgumentError(
-                f"preprocess: mean {mean} does not fit value_range={self.value_range}; give value_range={other}, "
-                f"or the mean in units of {self.value_range}"
+                f"preprocess: mean {mean} does not fit value_range={self.value_range}; "
+                f"give value_range={other}, or the mean in units of {self.value_range}"
             )
         for name, value in (("size", _pair(self.size)), ("mean", mean), ("std", std)):
             object.__setattr__(self, name, value)
@@ -77,12 +77,14 @@ class Preprocess:
         """Columns of the network's input."""
         return _pair(self.size)[1]
 
-    def __call__(self, image: Image.Image) -> Tensor:
+    def __call__(self, image: Image) -> Tensor:
+        """Return the network's input [C, height, width], float32, for one PIL image."""
         import torch
+        from PIL.Image import Resampling
 
         image = image.convert("L" if self.channels == "L" else "RGB")
         if image.size != (self.width, self.height):
-            image = image.resize((self.width, self.height), Image.Resampling.BILINEAR)
+            image = image.resize((self.width, self.height), Resampling.BILINEAR)
         pixels = np.asarray(image).reshape(self.height, self.width, -1)
         if self.channels == "BGR":
             pixels = pixels[:, :, ::-1]
@@ -129,7 +131,7 @@ def from_config(config: Any) -> Preprocess:
     size = [size] if isinstance(size, int) else list(size or ())
     if len(size) not in (1, 2, 3) or not all(isinstance(n, int) for n in size):
         raise ArgumentError(
-            f"the model's configuration has no input size that can be used, got {size}; give {_EXAMPLE}"
+            f"the model's configuration has no usable input size, got {size}; give {_EXAMPLE}"
         )
     grey = len(size) == 3 and size[0] == 1
     limits = _field(config, "value_range", "input_range")

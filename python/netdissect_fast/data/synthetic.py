@@ -1,4 +1,4 @@
-"""A densely labelled data set drawn from a seed: scenes of objects with parts, materials, colours; and textures."""
+"""A densely labelled data set drawn from a seed: scenes of objects with parts and materials; textures."""
 
 from __future__ import annotations
 
@@ -16,7 +16,17 @@ import numpy as np
 from ..concepts import ImageLabels, Vocabulary
 from ..errors import ArgumentError, OutputError
 from ..types import Array, Float64Array, Int64Array
-from .drawing import CATEGORIES, CONCEPTS, NUMBER, SCENES, TEXTURES, Canvas, draw_scene, draw_texture, name_colours
+from .drawing import (
+    CATEGORIES,
+    CONCEPTS,
+    NUMBER,
+    SCENES,
+    TEXTURES,
+    Canvas,
+    draw_scene,
+    draw_texture,
+    name_colours,
+)
 from .folders import new_folder
 
 if TYPE_CHECKING:
@@ -28,14 +38,14 @@ _MAPS = ("color", "object", "part", "material")  # a scene's label maps; a textu
 
 
 class Drawing(NamedTuple):
-    """One picture: ``pixels`` uint8 RGB [size, size, 3]; ``labels`` maps [4 or 1, size//2, size//2] and one whole."""
+    """One picture: ``pixels`` uint8 RGB [size, size, 3]; ``labels``: 4 maps or 1, [size//2, size//2]; one whole."""
 
     pixels: Array
     labels: ImageLabels
 
 
 class Synthetic:
-    """The data set that ``write_synthetic`` writes, drawn anew whenever an image is asked for; a ConceptDataset.
+    """The data set that ``write_synthetic`` writes, drawn whenever an image is asked for; a ConceptDataset.
 
     images  N
     seed    of all pictures; picture i is the same in sets of any length
@@ -166,18 +176,22 @@ def write_synthetic(
 
 def _write_labels(folder: Path, frequency: Int64Array, coverage: Float64Array) -> None:
     """Write label.csv, category.csv and c_*.csv; ``frequency`` in images, ``coverage`` in pictures' areas."""
-    label_rows, category_rows = [], []
-    for number, (category, name) in enumerate(CONCEPTS, start=1):
-        count, area = int(frequency[number]), f"{coverage[number]:.6f}"
-        label_rows.append([number, name, f"{category}({count})", count, area, ""])
-    _write_table(folder / "label.csv", ["number", "name", "category", "frequency", "coverage", "syns"], label_rows)
+    label_rows = [
+        [number, name, f"{category}({frequency[number]})", frequency[number], f"{coverage[number]:.6f}", ""]
+        for number, (category, name) in enumerate(CONCEPTS, start=1)
+    ]
+    columns = ["number", "name", "category", "frequency", "coverage", "syns"]
+    _write_table(folder / "label.csv", columns, label_rows)
+    category_rows = []
     for category in CATEGORIES:
-        members = [row for row, concept in zip(label_rows, CONCEPTS, strict=True) if concept[0] == category]
-        numbers = [int(row[0]) for row in members]
-        total = int(frequency[numbers].sum())
-        category_rows.append([category, min(numbers), max(numbers), len(numbers), total])
-        members.sort(key=lambda row: (-int(row[3]), -float(row[4]), int(row[0])))
-        coded = [[code, row[0], row[1], row[3], row[4]] for code, row in enumerate(members, start=1)]
+        numbers = [number for number, concept in enumerate(CONCEPTS, start=1) if concept[0] == category]
+        total = frequency[numbers].sum()
+        category_rows.append([category, numbers[0], numbers[-1], len(numbers), total])
+        numbers.sort(key=lambda number: (-frequency[number], -coverage[number], number))
+        coded = [
+            [code, number, CONCEPTS[number - 1][1], frequency[number], f"{coverage[number]:.6f}"]
+            for code, number in enumerate(numbers, start=1)
+        ]
         _write_table(folder / f"c_{category}.csv", ["code", "number", "name", "frequency", "coverage"], coded)
     _write_table(folder / "category.csv", ["name", "first", "last", "count", "frequency"], category_rows)
 

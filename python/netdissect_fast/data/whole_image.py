@@ -12,22 +12,21 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from PIL import Image
 
 from ..errors import ArgumentError
 from ..types import Array, Float64Array
 from .preprocess import Preprocess
 
 if TYPE_CHECKING:
+    from PIL.Image import Image
     from torch import Tensor
 
 _SIZES = ((480, 360), (360, 480), (256, 256))  # width, height
-_EDGES = (1 / 16, 1 / 3, 2 / 3, 15 / 16)
 _SIDES = (("top", "bottom"), ("left", "right"))
 
 
 def check_sees_whole_image(
-    preprocess: Callable[[Image.Image], Any],
+    preprocess: Callable[[Image], Any],
     crop: Literal["error", "allow"] = "error",
     sizes: Sequence[tuple[int, int]] = _SIZES,
 ) -> None:
@@ -46,30 +45,30 @@ def check_sees_whole_image(
         first = _apply(preprocess, _noise(size))
         for _ in range(7):
             again = _apply(preprocess, _noise(size))
-            if again.shape != first.shape or not np.allclose(
-                again, first, rtol=1e-3, atol=1e-3 * np.ptp(first)
-            ):
+            if again.shape != first.shape or np.abs(again - first).max() > 1e-3 * np.ptp(first):
                 raise ArgumentError(
                     "preprocess gives another result each time for the same picture; leave out random augmentation"
                 )
-        problems = _bars(first) or [problem for axis in (0, 1) for problem in _axis(preprocess, size, axis)]
+        shape = first.shape[1:]
+        problems = _bars(first) or [p for axis in (0, 1) for p in _axis(preprocess, size, axis, shape[axis])]
         if problems and crop == "error":
             raise ArgumentError(
-                f"preprocess does not show the network the whole picture: of {size[0]}x{size[1]} pixels "
+                f"preprocess does not show the network the whole picture: of a picture {size[0]}x{size[1]}, "
                 f"{', '.join(problems)}. Labels would be misplaced; resize the whole picture instead, as "
-                f"preprocess=nd.Preprocess(({first.shape[1]}, {first.shape[2]}), mean, std) does, or give crop='allow'"
+                f"preprocess=nd.Preprocess({shape}, mean, std) does, or give crop='allow'"
             )
 
 
 def as_input(result: Any) -> Tensor:
-    """Return what a preprocessing callable gave as a float32 tensor [3, H, W] or [1, H, W]; ArgumentError otherwise."""
+    """Return what a preprocessing callable gave as a float32 tensor [C, H, W], C = 3 or 1.
+
+    ArgumentError where it is something else.
+    """
     import torch
 
     expected = "preprocess must return a float tensor [3, H, W] (or [1, H, W])"
     if not isinstance(result, torch.Tensor):
-        hint = (
-            "; end it with a conversion to a tensor (ToTensor())" if isinstance(result, Image.Image) else ""
-        )
+        hint = "; end it with a conversion to a tensor (ToTensor())" if hasattr(result, "convert") else ""
         raise ArgumentError(f"{expected}, got {type(result).__name__}{hint}")
     if result.ndim != 3 or result.shape[0] not in (1, 3) or 0 in result.shape:
         hint = ""
@@ -83,14 +82,16 @@ def as_input(result: Any) -> Tensor:
     return result.detach().to(torch.float32)
 
 
-def _apply(preprocess: Callable[[Image.Image], Any], pixels: Array) -> Float64Array:
+def _apply(preprocess: Callable[[Image], Any], pixels: Array) -> Float64Array:
     """Run the callable on grey ``pixels`` [Y, X] as an RGB picture: values [C, H, W]."""
+    from PIL import Image
+
     image = Image.fromarray(pixels).convert("RGB")
     try:
         result = preprocess(image)
     except Exception as error:
         raise ArgumentError(
-            f"preprocess raised {type(error).__name__} on a PIL image of {image.width}x{image.height} pixels: {error}"
+            f"preprocess raised {type(error).__name__} on a PIL image {image.width}x{image.height}: {error}"
         ) from error
     values: Float64Array = as_input(result).cpu().numpy().astype(np.float64)
     if not np.isfinite(values).all():
@@ -107,44 +108,47 @@ def _noise(size: tuple[int, int]) -> Array:
 
 def _bars(values: Float64Array) -> list[str]:
     """Name the sides on which a picture full of noise got rows or columns of one value."""
+    if np.ptp(values) == 0:
+        return ["everything lost"]
     problems = []
     for axis in (0, 1):
         flat = np.ptp(values, axis=2 - axis).max(axis=0) <= 1e-6 * np.ptp(values)  # of each row or column
         count = len(flat)
         for name, side in zip(_SIDES[axis], (flat, flat[::-1]), strict=True):
-            bar = count if side.all() else int(np.argmin(side))
-            if bar:
-                problems.append(
-                    f"{bar} of {count} {('rows', 'columns')[axis]} at the {name} are an added border"
-                )
+            if bar := int(np.argmin(side)):
+                kind = ("rows", "columns")[axis]
+                problems.append(f"a border of {bar} of the result's {len(flat)} {kind} added at the {name}")
     return problems
 
 
-def _axis(preprocess: Callable[[Image.Image], Any], size: tuple[int, int], axis: int) -> list[str]:
-    """Find where edges across ``axis`` (0 = y, 1 = x) end up, and name what that says of both sides."""
+def _axis(preprocess: Callable[[Image], Any], size: tuple[int, int], axis: int, pixels: int) -> list[str]:
+    """Find where edges across ``axis`` (0 = y, 1 = x) end up, and name what that says of both sides.
+
+    ``pixels`` is the result's size along that axis.
+    """
     first, last = _SIDES[axis]
     length = size[1 - axis]
+    margin = min(1 / 4, max(1 / 16, 2 / pixels))  # two pixels of the result show the level beside an edge
     profiles, sources = [], []
-    for edge in _EDGES:
+    for edge in (margin, 1 / 3, 2 / 3, 1 - margin):
         at = round(edge * length)
         line = np.where(np.arange(length) < at, 32, 224).astype(np.uint8)
-        values = _apply(
-            preprocess, np.broadcast_to(line[:, None] if axis == 0 else line, (size[1], size[0])).copy()
-        )
-        along = values.mean(axis=2 - axis)  # [C, H] or [C, W]
+        picture = np.broadcast_to(line[:, None] if axis == 0 else line, (size[1], size[0]))
+        along = _apply(preprocess, picture.copy()).mean(axis=2 - axis)  # [C, pixels]
         profiles.append(along[np.argmax(np.ptp(along, axis=1))])
         sources.append(at / length)
     contrast = max(abs(p[0] - p[-1]) for p in profiles)
+    # the part of the result that has the level of its first pixel: that much lies before the edge
     seen = [
-        (source, float(np.clip((p - p[-1]) / (p[0] - p[-1]), 0, 1).mean()))
+        (source, np.clip((p - p[-1]) / (p[0] - p[-1]), 0, 1).mean())
         for source, p in zip(sources, profiles, strict=True)
-        if abs(p[0] - p[-1]) > contrast / 2 > 0
+        if abs(p[0] - p[-1]) > contrast / 2
     ]
     if len(seen) < 2:
-        return [f"most is lost between {first} and {last}"]
-    scale, shift = np.polyfit(*np.transpose(seen), 1)
-    pixels = len(profiles[0])
-    misfit = max(abs(scale * source + shift - target) for source, target in seen) * pixels
+        return [f"most lost between {first} and {last}"]
+    source, target = np.array(seen).T
+    scale, shift = np.polyfit(source, target, 1)
+    misfit = np.abs(scale * source + shift - target).max() * pixels
     if scale <= 0 or misfit > 2:
         what = "mirrored" if scale < 0 and misfit <= 2 else "turned or warped"
         raise ArgumentError(
@@ -153,6 +157,6 @@ def _axis(preprocess: Callable[[Image.Image], Any], size: tuple[int, int], axis:
     borders = (-shift / scale, 1 - (1 - shift) / scale)  # parts of the picture beyond the result's edges
     problems = []
     for name, lost in zip((first, last), borders, strict=True):
-        if abs(lost) * scale * pixels > 1.0:  # nearest-neighbour resizing is off by up to that much
-            problems.append(f"{abs(lost):.1%} at the {name} is {'lost' if lost > 0 else 'an added border'}")
+        if abs(lost) * scale * pixels > 1.5:  # nearest-neighbour resizing is off by up to that much
+            problems.append(f"{abs(lost):.1%} {'lost' if lost > 0 else 'added'} at the {name}")
     return problems

@@ -1,4 +1,4 @@
-"""Draws the pictures of the synthetic data set, with a label for every pixel. Lengths are in picture widths."""
+"""Draws the pictures of the synthetic data set, every pixel labelled. Lengths are in picture widths."""
 
 from __future__ import annotations
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from ...types import Float32Array, Int32Array
+from ...types import Array, Float32Array, Int32Array
 from .concepts import NUMBER
 
-Distance: TypeAlias = Callable[[Float32Array, Float32Array], Float32Array]
-Fill: TypeAlias = Callable[[Float32Array, Float32Array], Float32Array]  # x [1,w], y [h,1] → RGB 0..1 [h,w,3]
+Plane: TypeAlias = Any  # float32 [h, w] or broadcast to it; NumPy's stubs lose track of float32 in arithmetic
+Distance: TypeAlias = Callable[[Plane, Plane], Plane]  # of x [1, w], y [h, 1]
+Fill: TypeAlias = Callable[[Plane, Plane], Plane]  # of x [1, w], y [h, 1]: RGB 0..1 [h, w, 3]
 
 
 class Shape(NamedTuple):
@@ -26,7 +27,7 @@ def rectangle(x0: float, y0: float, x1: float, y1: float, rounding: float = 0.0)
     cx, cy, rx, ry = (x0 + x1) / 2, (y0 + y1) / 2, (x1 - x0) / 2, (y1 - y0) / 2
     corner = min(rounding, rx, ry)
 
-    def distance(x: Float32Array, y: Float32Array) -> Float32Array:
+    def distance(x: Plane, y: Plane) -> Plane:
         dx, dy = np.abs(x - cx) - (rx - corner), np.abs(y - cy) - (ry - corner)
         if not corner:
             return np.maximum(dx, dy)
@@ -39,7 +40,7 @@ def rectangle(x0: float, y0: float, x1: float, y1: float, rounding: float = 0.0)
 def ellipse(cx: float, cy: float, rx: float, ry: float) -> Shape:
     """An upright ellipse."""
 
-    def distance(x: Float32Array, y: Float32Array) -> Float32Array:
+    def distance(x: Plane, y: Plane) -> Plane:
         return (np.sqrt(((x - cx) / rx) ** 2 + ((y - cy) / ry) ** 2) - 1) * np.float32(min(rx, ry))
 
     return Shape((cx - rx, cy - ry, cx + rx, cy + ry), distance)
@@ -49,7 +50,7 @@ def polygon(*points: tuple[float, float]) -> Shape:
     """A convex polygon, corners in clockwise order as seen on the picture."""
     px, py = zip(*points, strict=True)
 
-    def distance(x: Float32Array, y: Float32Array) -> Float32Array:
+    def distance(x: Plane, y: Plane) -> Plane:
         result = None
         for (ax, ay), (bx, by) in zip(points, points[1:] + points[:1], strict=True):
             length = max(float(np.hypot(bx - ax, by - ay)), 1e-6)
@@ -67,14 +68,14 @@ def stroke(ax: float, ay: float, bx: float, by: float, width: float) -> Shape:
     dx, dy, r = bx - ax, by - ay, width / 2
     length = max(dx * dx + dy * dy, 1e-9)
 
-    def distance(x: Float32Array, y: Float32Array) -> Float32Array:
+    def distance(x: Plane, y: Plane) -> Plane:
         along = np.clip(((x - ax) * dx + (y - ay) * dy) / length, 0, 1)
         return np.sqrt((x - ax - along * dx) ** 2 + (y - ay - along * dy) ** 2) - np.float32(r)
 
     return Shape((min(ax, bx) - r, min(ay, by) - r, max(ax, bx) + r, max(ay, by) + r), distance)
 
 
-def below(height: Callable[[Float32Array], Float32Array], top: float) -> Shape:
+def below(height: Callable[[Plane], Plane], top: float) -> Shape:
     """Everything under a curve y = height(x), which lies nowhere above ``top``."""
     return Shape((0, top, 1, 1), lambda x, y: height(x) - y)
 
@@ -97,7 +98,7 @@ class Canvas:
         return bool(self.rng.random() < probability)
 
     def paint(self, thing: str, shape: Shape, fill: Fill, part: str = "", material: str = "") -> None:
-        """Paint a shape over what is there; its pixels belong to ``thing``, and to no part or material but these."""
+        """Paint a shape over what is there; its pixels now belong to ``thing`` and this part and material."""
         x0, y0, x1, y1 = shape.box
         left, top = max(int(x0 * self.size) - 1, 0), max(int(y0 * self.size) - 1, 0)
         right, bottom = min(int(x1 * self.size) + 2, self.size), min(int(y1 * self.size) + 2, self.size)
@@ -106,7 +107,9 @@ class Canvas:
         window = np.s_[top:bottom, left:right]
         x, y = self._axis[None, left:right], self._axis[top:bottom, None]
         distance = shape.distance(x, y) * np.float32(self.size)
-        cover = np.clip(np.float32(0.5) - distance, 0, 1)[..., None]  # how much of each pixel, for smooth edges
+        cover = np.clip(np.float32(0.5) - distance, 0, 1)[
+            ..., None
+        ]  # how much of each pixel, for smooth edges
         self.rgb[window] += cover * (fill(x, y) - self.rgb[window])
         inside = distance < 0
         self.object[window][inside] = NUMBER[thing]
@@ -118,6 +121,6 @@ class Canvas:
         half = self.size // 2 * 2
         return np.stack([self.object, self.part, self.material])[:, 1:half:2, 1:half:2]
 
-    def picture(self) -> np.ndarray[tuple[int, int, int], np.dtype[np.uint8]]:
+    def picture(self) -> Array:
         """Uint8 [size, size, 3]."""
-        return np.clip(self.rgb * 255 + np.float32(0.5), 0, 255).astype(np.uint8)  # type: ignore[no-any-return]
+        return np.clip(self.rgb * 255 + np.float32(0.5), 0, 255).astype(np.uint8)

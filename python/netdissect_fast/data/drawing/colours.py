@@ -47,7 +47,7 @@ def name_colours(rgb: Array) -> Int32Array:
     numbers = np.array([NUMBER[name] for name in names], np.int32)[np.searchsorted(bounds, hue, side="right")]
     warm = (hue < 1.0) | (hue > 5.8)
     numbers[warm & (high < 0.62)] = NUMBER["brown-c"]
-    numbers[((hue > 4.6) | (hue < 0.4)) & (saturation < 0.5) & (high > 0.65)] = NUMBER["pink-c"]
+    numbers[((hue > 4.95) | (hue < 0.4)) & (saturation < 0.5) & (high > 0.65)] = NUMBER["pink-c"]
     grey = saturation < 0.2
     numbers[grey] = np.where(high[grey] > 0.78, NUMBER["white-c"], NUMBER["grey-c"])
     numbers[high < 0.22] = NUMBER["black-c"]

@@ -11,7 +11,10 @@ CONCEPTS: tuple[tuple[str, str], ...] = tuple(  # (category, name); number = pos
         ("object", "sky cloud sun road sidewalk grass sand sea mountain wall floor"),
         ("object", "house building car bus tree pine palm boat umbrella person sheep fence lighthouse"),
         ("object", "table chair lamp bed cupboard"),
-        ("part", "roof window door wheel headlight trunk crown frond hull sail mast canopy pole head torso leg"),
+        (
+            "part",
+            "roof window door wheel headlight trunk crown frond hull sail mast canopy pole head torso leg",
+        ),
         ("part", "rail snowcap tabletop seat backrest shade pillow blanket handle"),
         ("material", "brick wood metal fabric glass foliage stone tile"),
         ("scene", "street-s beach-s forest-s farm-s harbor-s mountain-s kitchen-s bedroom-s"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .canvas import Canvas, ellipse, polygon, rectangle
+from .canvas import Canvas, Shape, ellipse, polygon, rectangle
 from .colours import paint_of
 from .materials import fabric, metal, plain, wood
 
@@ -11,7 +11,9 @@ def table(c: Canvas, x: float, y: float, h: float) -> None:
     """A top on two legs."""
     w, fill = 1.7 * h, wood(c.rng, paint_of(c.rng, "brown", "orange", "white"))
     for s in (-0.4, 0.4):
-        c.paint("table", rectangle(x + (s - 0.04) * w, y - 0.85 * h, x + (s + 0.04) * w, y), fill, "leg", "wood")
+        c.paint(
+            "table", rectangle(x + (s - 0.04) * w, y - 0.85 * h, x + (s + 0.04) * w, y), fill, "leg", "wood"
+        )
     c.paint("table", rectangle(x - w / 2, y - h, x + w / 2, y - 0.8 * h), fill, "tabletop", "wood")
 
 
@@ -20,7 +22,7 @@ def chair(c: Canvas, x: float, y: float, h: float) -> None:
     side = 1 if c.chance(0.5) else -1
     fill = wood(c.rng, paint_of(c.rng, "brown", "red", "green", "yellow", "blue"), upright=True)
 
-    def box(u0: float, u1: float, v0: float, v1: float):  # type: ignore[no-untyped-def]
+    def box(u0: float, u1: float, v0: float, v1: float) -> Shape:
         a, b = sorted((x + side * u0 * h, x + side * u1 * h))
         return rectangle(a, y - v1 * h, b, y - v0 * h)
 
@@ -38,7 +40,10 @@ def lamp(c: Canvas, x: float, y: float, h: float) -> None:
     c.paint("lamp", rectangle(x - 0.025 * h, y - 0.7 * h, x + 0.025 * h, y), steel, "pole", "metal")
     c.paint("lamp", ellipse(x, y - 0.02 * h, 0.15 * h, 0.045 * h), steel, material="metal")
     shade = polygon(
-        (x - 0.25 * h, y - 0.62 * h), (x - 0.13 * h, y - h), (x + 0.13 * h, y - h), (x + 0.25 * h, y - 0.62 * h)
+        (x - 0.25 * h, y - 0.62 * h),
+        (x - 0.13 * h, y - h),
+        (x + 0.13 * h, y - h),
+        (x + 0.25 * h, y - 0.62 * h),
     )
     c.paint("lamp", shade, fabric(rng, paint_of(rng, "yellow", "orange", "white", "pink")), "shade", "fabric")
 
@@ -51,7 +56,9 @@ def bed(c: Canvas, x: float, y: float, h: float) -> None:
     ends = sorted((x + side * 0.5 * w, x + side * 0.44 * w))
     c.paint("bed", rectangle(ends[0], y - h, ends[1], y), boards, "backrest", "wood")
     for s in (-0.46, 0.46):
-        c.paint("bed", rectangle(x + (s - 0.03) * w, y - 0.3 * h, x + (s + 0.03) * w, y), boards, "leg", "wood")
+        c.paint(
+            "bed", rectangle(x + (s - 0.03) * w, y - 0.3 * h, x + (s + 0.03) * w, y), boards, "leg", "wood"
+        )
     pillow = ellipse(x + side * 0.32 * w, y - 0.64 * h, 0.12 * w, 0.15 * h)
     c.paint("bed", pillow, plain(rng, paint_of(rng, "white", "white", "pink")), "pillow")
     cloth = fabric(rng, paint_of(rng, "red", "blue", "purple", "pink", "green", "orange"))

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from itertools import pairwise
 
 import numpy as np
 
-from .canvas import Canvas, ellipse, polygon, rectangle, stroke
+from .canvas import Canvas, Fill, ellipse, polygon, rectangle, stroke
 from .colours import paint_of
 from .materials import brick, fabric, foliage, glass, metal, plain, stone, tile, wood
 
@@ -52,22 +52,24 @@ def car(c: Canvas, x: float, y: float, h: float) -> None:
     )
     c.paint("car", cabin, fill, material="metal")
     for s in (-1, 1):
-        pane = [(s * 0.02, -0.58), (s * 0.02, -0.92), (s * 0.15, -0.92), (s * 0.24, -0.58)]
-        corners = [(x + u * w, y + v * h) for u, v in (pane if s > 0 else pane[::-1])]
+        pane = ((0.02, 0.58), (0.02, 0.92), (0.15, 0.92), (0.24, 0.58))[::s]  # clockwise on either side
+        corners = [(x + s * dx * w, y - dy * h) for dx, dy in pane]
         c.paint("car", polygon(*corners), glass(rng, paint_of(rng, "blue")), "window", "glass")
     body = rectangle(x - w / 2, y - 0.6 * h, x + w / 2, y - 0.16 * h, 0.15 * h)
     c.paint("car", body, fill, material="metal")
     lamp = ellipse(x + side * 0.45 * w, y - 0.42 * h, 0.09 * h, 0.09 * h)
     c.paint("car", lamp, plain(rng, paint_of(rng, "yellow", "white")), "headlight", "glass")
-    for s in (-0.29, 0.29):
-        _wheel(c, "car", x + s * w, y - 0.19 * h, 0.2 * h)
+    for place in (-0.29, 0.29):
+        _wheel(c, "car", x + place * w, y - 0.19 * h, 0.2 * h)
 
 
 def bus(c: Canvas, x: float, y: float, h: float) -> None:
     """A long box with a row of windows and a door."""
     w, rng = 2.2 * h, c.rng
     body = rectangle(x - w / 2, y - h, x + w / 2, y - 0.12 * h, 0.08 * h)
-    c.paint("bus", body, metal(rng, paint_of(rng, "red", "yellow", "green", "blue", "orange")), material="metal")
+    c.paint(
+        "bus", body, metal(rng, paint_of(rng, "red", "yellow", "green", "blue", "orange")), material="metal"
+    )
     for s in (-0.38, -0.18, 0.02, 0.22):
         _window(c, "bus", x + s * w, y - 0.66 * h, 0.16 * w, 0.32 * h, frame=False)
     _door(c, "bus", x + 0.41 * w, y - 0.14 * h, 0.1 * w, 0.66 * h)
@@ -160,7 +162,13 @@ def fence(c: Canvas, x: float, y: float, h: float) -> None:
     """Posts and two rails, a few lengths wide."""
     fill = wood(c.rng, paint_of(c.rng, "brown", "white"), upright=True)
     for level in (0.72, 0.35):
-        c.paint("fence", rectangle(x - 2.2 * h, y - level * h, x + 2.2 * h, y - (level - 0.16) * h), fill, "rail", "wood")
+        c.paint(
+            "fence",
+            rectangle(x - 2.2 * h, y - level * h, x + 2.2 * h, y - (level - 0.16) * h),
+            fill,
+            "rail",
+            "wood",
+        )
     for s in (-1.9, -0.95, 0, 0.95, 1.9):
         post = rectangle(x + s * h - 0.1 * h, y - h, x + s * h + 0.1 * h, y)
         c.paint("fence", post, fill, "pole", "wood")
@@ -171,9 +179,14 @@ def lighthouse(c: Canvas, x: float, y: float, h: float) -> None:
     rng = c.rng
     white, red = (plain(rng, paint_of(rng, name)) for name in ("white", "red"))
     steps = np.linspace(0, 0.72, 6)
-    for band, (low, high) in enumerate(zip(steps[:-1], steps[1:], strict=True)):
+    for band, (low, high) in enumerate(pairwise(steps)):
         a, b = 0.17 - 0.1 * low, 0.17 - 0.1 * high
-        corners = (x - a * h, y - low * h), (x - b * h, y - high * h), (x + b * h, y - high * h), (x + a * h, y - low * h)
+        corners = (
+            (x - a * h, y - low * h),
+            (x - b * h, y - high * h),
+            (x + b * h, y - high * h),
+            (x + a * h, y - low * h),
+        )
         c.paint("lighthouse", polygon(*corners), red if band % 2 else white, material="stone")
     lantern = rectangle(x - 0.08 * h, y - 0.86 * h, x + 0.08 * h, y - 0.71 * h)
     c.paint("lighthouse", lantern, glass(rng, paint_of(rng, "yellow")), "window", "glass")
@@ -197,12 +210,18 @@ def _window(c: Canvas, thing: str, x: float, y: float, w: float, h: float, frame
 
 def _wheel(c: Canvas, thing: str, x: float, y: float, r: float) -> None:
     c.paint(thing, ellipse(x, y, r, r), plain(c.rng, paint_of(c.rng, "black")), "wheel")
-    c.paint(thing, ellipse(x, y, 0.45 * r, 0.45 * r), plain(c.rng, paint_of(c.rng, "grey", "white")), "wheel", "metal")
+    c.paint(
+        thing,
+        ellipse(x, y, 0.45 * r, 0.45 * r),
+        plain(c.rng, paint_of(c.rng, "grey", "white")),
+        "wheel",
+        "metal",
+    )
 
 
-def _bark(c: Canvas) -> Callable[..., np.ndarray]:  # type: ignore[type-arg]
+def _bark(c: Canvas) -> Fill:
     return wood(c.rng, paint_of(c.rng, "brown"), upright=True)
 
 
-def _steel(c: Canvas) -> Callable[..., np.ndarray]:  # type: ignore[type-arg]
+def _steel(c: Canvas) -> Fill:
     return metal(c.rng, paint_of(c.rng, "grey"))

@@ -8,7 +8,7 @@ import numpy as np
 
 from ...types import Float32Array
 from . import indoors, outdoors
-from .canvas import Canvas, below, ellipse, polygon, rectangle
+from .canvas import Canvas, Plane, below, ellipse, polygon, rectangle
 from .colours import paint_of
 from .materials import brick, foliage, gradient, noise, plain, shades, stone, tile, wood
 
@@ -33,7 +33,11 @@ def _street(c: Canvas) -> None:
     _sky(c, horizon)
     x = c.uniform(-0.1, 0.1)
     while x < 1.1:
-        thing, h = (outdoors.house, c.uniform(0.3, 0.42)) if c.chance(0.5) else (outdoors.building, c.uniform(0.4, 0.6))
+        thing, h = (
+            (outdoors.house, c.uniform(0.3, 0.42))
+            if c.chance(0.5)
+            else (outdoors.building, c.uniform(0.4, 0.6))
+        )
         thing(c, x, horizon + 0.02, h)
         x += h * c.uniform(0.75, 1.1)
     c.paint("sidewalk", rectangle(0, horizon, 1, 1), stone(c.rng, paint_of(c.rng, "grey")), material="stone")
@@ -44,7 +48,7 @@ def _street(c: Canvas) -> None:
         c.paint("road", rectangle(dash, edge + 0.16, dash + 0.14, edge + 0.185), white)
     _some(c, outdoors.tree, (0, 2), (horizon + 0.04, horizon + 0.07), (0.25, 0.4))
     _some(c, outdoors.person, (0, 3), (horizon + 0.06, horizon + 0.1), (0.18, 0.26))
-    if c.chance(0.35):
+    if c.chance(0.5):
         outdoors.bus(c, c.uniform(0.25, 0.75), edge + 0.12, c.uniform(0.24, 0.32))
     _some(c, outdoors.car, (1, 3), (edge + 0.08, 0.97), (0.13, 0.22))
 
@@ -194,8 +198,10 @@ def _sea(c: Canvas, horizon: float) -> None:
     colour = paint_of(c.rng, "blue") * np.array([0.5, 1.0, 0.95], np.float32)
     shift = int(c.rng.integers(256))
 
-    def fill(x: Float32Array, y: Float32Array) -> Float32Array:  # waves, longer and darker towards the viewer
-        wave = np.sin(160 * np.maximum(y - np.float32(horizon), 0) ** np.float32(0.7) + 5 * noise(x, y, 120, shift))
+    def fill(x: Plane, y: Plane) -> Plane:  # waves, longer and darker towards the viewer
+        wave = np.sin(
+            160 * np.maximum(y - np.float32(horizon), 0) ** np.float32(0.7) + 5 * noise(x, y, 120, shift)
+        )
         return shades(colour, np.float32(1) + np.float32(0.2) * wave)
 
     c.paint("sea", rectangle(0, horizon, 1, 2), fill)
@@ -204,10 +210,12 @@ def _sea(c: Canvas, horizon: float) -> None:
 def _grass(c: Canvas, horizon: float, colour: Float32Array) -> None:
     shift, bend, phase = int(c.rng.integers(256)), c.uniform(0, 0.02), c.uniform(0, 6)
 
-    def fill(x: Float32Array, y: Float32Array) -> Float32Array:  # upright blades: noise stretched downwards
+    def fill(x: Plane, y: Plane) -> Plane:  # upright blades: noise stretched downwards
         return shades(colour, np.float32(0.7) + np.float32(0.6) * noise(x * 4, y, 140, shift, smooth=True))
 
-    c.paint("grass", below(lambda x: horizon + np.float32(bend) * np.sin(6 * x + phase), horizon - 0.03), fill)
+    c.paint(
+        "grass", below(lambda x: horizon + np.float32(bend) * np.sin(6 * x + phase), horizon - 0.03), fill
+    )
 
 
 def _room(c: Canvas, wall: Callable[..., object] | None, ground: Callable[..., object]) -> float:

@@ -6,39 +6,38 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ...types import Float32Array
-from .canvas import Canvas
+from .canvas import Canvas, Plane
 from .colours import PAINTS, paint_of
 from .materials import noise
 
 # Each maps pattern coordinates u, v (one period is 1) to −1..1, positive where the second colour shows.
 
 
-def _dotted(u: Float32Array, v: Float32Array) -> Float32Array:
+def _dotted(u: Plane, v: Plane) -> Plane:
     u = u + np.float32(0.5) * (np.floor(v) % 2)
     return np.float32(0.34) - np.sqrt((u % 1 - np.float32(0.5)) ** 2 + (v % 1 - np.float32(0.5)) ** 2)
 
 
-def _striped(u: Float32Array, v: Float32Array) -> Float32Array:
+def _striped(u: Plane, v: Plane) -> Plane:
     return np.float32(0.25) - np.abs(v % 1 - np.float32(0.5))
 
 
-def _checkered(u: Float32Array, v: Float32Array) -> Float32Array:
+def _checkered(u: Plane, v: Plane) -> Plane:
     return np.sin(np.float32(np.pi) * u) * np.sin(np.float32(np.pi) * v)
 
 
-def _zigzagged(u: Float32Array, v: Float32Array) -> Float32Array:
+def _zigzagged(u: Plane, v: Plane) -> Plane:
     return _striped(u, v + np.float32(1.4) * np.abs(u % 1 - np.float32(0.5)))
 
 
-def _grid(u: Float32Array, v: Float32Array) -> Float32Array:
+def _grid(u: Plane, v: Plane) -> Plane:
     return np.float32(0.13) - np.minimum(np.abs(u % 1 - np.float32(0.5)), np.abs(v % 1 - np.float32(0.5)))
 
 
-def _honeycombed(u: Float32Array, v: Float32Array) -> Float32Array:
+def _honeycombed(u: Plane, v: Plane) -> Plane:
     root = np.float32(np.sqrt(3))
 
-    def edge(a: Float32Array, b: Float32Array) -> Float32Array:  # how far inside the hexagon around (0, 0)
+    def edge(a: Plane, b: Plane) -> Plane:  # how far inside the hexagon around (0, 0)
         a, b = np.abs(a), np.abs(b)
         return np.float32(0.5) - np.maximum(a, a / 2 + b * root / 2)
 
@@ -47,16 +46,16 @@ def _honeycombed(u: Float32Array, v: Float32Array) -> Float32Array:
     return np.float32(0.1) - np.maximum(first, second)
 
 
-def _spiralled(u: Float32Array, v: Float32Array) -> Float32Array:
+def _spiralled(u: Plane, v: Plane) -> Plane:
     turn = np.arctan2(v, u) / np.float32(2 * np.pi)
     return np.float32(0.25) - np.abs((np.sqrt(u * u + v * v) + 2 * turn) % 1 - np.float32(0.5))
 
 
-def _marbled(u: Float32Array, v: Float32Array) -> Float32Array:
+def _marbled(u: Plane, v: Plane) -> Plane:
     return np.sin(np.float32(2 * np.pi) * v) * np.float32(0.5)  # the warp of draw_texture makes the veins
 
 
-TEXTURES: dict[str, Callable[[Float32Array, Float32Array], Float32Array]] = {
+TEXTURES: dict[str, Callable[[Plane, Plane], Plane]] = {
     "dotted": _dotted,
     "striped": _striped,
     "checkered": _checkered,

@@ -1,0 +1,234 @@
+"""The command ``netdissect-fast``: arguments in, one call, a table out."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from . import __version__
+from .errors import NetDissectError
+
+_EPILOG = """examples:
+  netdissect-fast demo
+  netdissect-fast dissect --model net.py:make --weights net.pth --layers layer3,layer4 \\
+      --data broden1_224 --out results/net
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; gives the exit status: 0 done, 1 an error that was explained, 2 wrong usage."""
+    arguments = _parser().parse_args(argv)
+    command: Callable[[argparse.Namespace], None] = arguments.command
+    try:
+        command(arguments)
+    except NetDissectError as error:
+        print(f"netdissect-fast: error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("netdissect-fast: interrupted; nothing was written", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the reader, such as head, has gone
+        sys.stderr.close()
+        return 0
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        "netdissect-fast",
+        description="Network Dissection: which concept does each unit of a vision network detect?",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _add_dissect(commands)
+
+    demo = commands.add_parser("demo", help="dissect a small network on drawn scenes: no download, under a minute")
+    demo.add_argument("--out", type=Path, default=Path("netdissect_demo"), help="result folder (default: %(default)s)")
+    demo.add_argument("--seed", type=int, default=0, help="of the drawn scenes (default: %(default)s)")
+    demo.add_argument("--images", type=int, default=600, help="how many scenes (default: %(default)s)")
+    demo.set_defaults(command=_demo)
+
+    data = commands.add_parser("data", help="make concept data").add_subparsers(required=True, metavar="COMMAND")
+    synth = data.add_parser("synth", help="draw a densely labelled data set in Broden's format")
+    synth.add_argument("out", type=Path, help="folder to write")
+    synth.add_argument("--images", type=int, default=1000, help="how many (default: %(default)s)")
+    synth.add_argument("--seed", type=int, default=0, help="(default: %(default)s)")
+    synth.add_argument("--size", type=int, default=128, help="pixels on a side (default: %(default)s)")
+    synth.set_defaults(command=_synth)
+
+    info = commands.add_parser("info", help="versions, instruction sets, threads, GPU")
+    info.add_argument("--json", action="store_true", help="as JSON")
+    info.set_defaults(command=_info)
+    return parser
+
+
+def _add_dissect(commands: Any) -> None:
+    dissect = commands.add_parser(
+        "dissect", help="dissect layers of a network", formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    add = dissect.add_argument
+    dissect.set_defaults(command=_dissect)
+    add("--model", required=True, help="file.py:function, file.pt2, torchvision:name or timm:name")
+    add("--weights", type=Path, help=".safetensors, .pth/.th (tensors only) or .npz")
+    add("--layers", required=True, type=_names, help="dotted names, separated by commas")
+    add("--data", required=True, type=Path, help="folder in Broden's format")
+    add("--out", type=Path, help="folder for the result")
+    run = dissect.add_argument_group("what is measured").add_argument
+    run("--quantile", default="0.005", help="a unit is active on this top fraction of its activations")
+    run("--alignment", default="receptive_field", type=_alignment,
+        help="receptive_field, half_pixel, align_corners, or STRIDE,OFFSET in input pixels")  # fmt: skip
+    run("--units", type=_slice, help="only these units, such as 0:512")
+    run("--category-rule", default="image", choices=["image", "none"], help="images in which a unit's area counts")
+    run("--split", help="only this part of the data, such as val")
+    run("--categories", type=_names, help="only these categories, separated by commas")
+    run("--limit", type=int, metavar="N", help="only the first N images")
+    run("--skip-broken", action="store_true", help="leave out images whose files are missing or broken")
+    see = dissect.add_argument_group("what the network sees (default: the model's own configuration)").add_argument
+    see("--input-size", type=_size, help="pixels: 224, or HEIGHTxWIDTH")
+    see("--mean", type=_numbers, help="for each channel, separated by commas, in the network's channel order")
+    see("--std", type=_numbers, help="likewise")
+    see("--channels", choices=["RGB", "BGR", "L"], help="the network's channel order (L: grayscale)")
+    see("--value-range", type=int, choices=[1, 255], help="largest pixel value before mean and std")
+    how = dissect.add_argument_group("how it runs").add_argument
+    how("--batch-size", type=int, default=32, help="images at a time")
+    how("--device", default="auto", help="torch device; auto: a GPU where there is one")
+    how("--backend", default="auto", help="cpu, reference or auto")
+    how("--threads", type=int, help="for the network and for scoring; default: all cores")
+    how("--workers", type=int, default=0, help="processes that load images; 0: the main one")
+    how("--cache", type=Path, help="folder for packed labels; default: NETDISSECT_FAST_CACHE or the user's cache")
+    how("--iou-threshold", type=float, default=0.04, help="IoU above which a unit is a detector, in the table")
+    how("--quiet", action="store_true", help="no progress bars")
+    how("--json", action="store_true", help="print JSON instead of tables")
+
+
+def _dissect(arguments: argparse.Namespace) -> None:
+    import torch
+
+    from .data.broden import Broden
+    from .data.dataset import ConceptDataset, Subset
+    from .dissection import dissect
+    from .models import load_model
+    from .summary import layer_text, result_json
+
+    if arguments.threads is not None:
+        torch.set_num_threads(max(1, arguments.threads))
+    data: ConceptDataset = Broden(
+        arguments.data, split=arguments.split, categories=arguments.categories, strict=not arguments.skip_broken
+    )
+    if arguments.limit is not None:
+        data = Subset.first(data, arguments.limit)
+    model = load_model(arguments.model, arguments.weights)
+    device = arguments.device
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    result = dissect(
+        _moved(model, device),
+        data,
+        arguments.layers,
+        quantile=arguments.quantile,
+        alignment=arguments.alignment,
+        units=arguments.units,
+        category_rule=arguments.category_rule,
+        preprocess=_preprocess(arguments, model),
+        batch_size=arguments.batch_size,
+        device=device,
+        backend=arguments.backend,
+        threads=arguments.threads,
+        workers=arguments.workers,
+        cache=arguments.cache,
+        out=arguments.out,
+        progress=not arguments.quiet,
+    )
+    if arguments.json:
+        print(json.dumps(result_json(result, arguments.iou_threshold), indent=2, ensure_ascii=False))
+        return
+    for layer in result.values():
+        print(layer_text(layer, arguments.iou_threshold), end="\n\n")
+    images, seconds = result.run["data"]["images"], result.run["timings"]
+    print(f"{images} images; seconds: " + ", ".join(f"{name} {value:.1f}" for name, value in seconds.items()))
+    if arguments.out:
+        print(f"written to {arguments.out}")
+
+
+def _moved(model: Any, device: str) -> Any:
+    from .errors import ArgumentError
+
+    try:
+        return model.to(device)
+    except (RuntimeError, AssertionError) as error:
+        raise ArgumentError(f"cannot use --device {device}: {error}") from error
+
+
+def _preprocess(arguments: argparse.Namespace, model: Any) -> Any:
+    """Preprocessing from the options, None where none was given."""
+    from .data.preprocess import Preprocess
+    from .errors import ArgumentError
+
+    given = {
+        name: value
+        for name, value in (
+            ("mean", arguments.mean),
+            ("std", arguments.std),
+            ("channels", arguments.channels),
+            ("value_range", arguments.value_range),
+        )
+        if value is not None
+    }
+    if arguments.input_size is None:
+        if given:
+            raise ArgumentError("preprocessing options need --input-size too")
+        return None
+    return Preprocess(arguments.input_size, **given)
+
+
+def _demo(arguments: argparse.Namespace) -> None:
+    from .demo import run_demo
+
+    run_demo(arguments.out, seed=arguments.seed, images=arguments.images)
+
+
+def _synth(arguments: argparse.Namespace) -> None:
+    from .data.synthetic import write_synthetic
+
+    write_synthetic(arguments.out, images=arguments.images, seed=arguments.seed, size=arguments.size)
+    print(f"{arguments.images} images written to {arguments.out}")
+
+
+def _info(arguments: argparse.Namespace) -> None:
+    from .config import show_config
+
+    config = show_config()
+    if arguments.json:
+        print(json.dumps(config, indent=2))
+        return
+    for name, value in config.items():
+        print(f"{name:<16} {', '.join(value) if isinstance(value, list) else value}")
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def _numbers(text: str) -> tuple[float, ...]:
+    return tuple(float(number) for number in text.split(","))
+
+
+def _size(text: str) -> int | tuple[int, int]:
+    height, cross, width = text.partition("x")
+    return (int(height), int(width)) if cross else int(text)
+
+
+def _slice(text: str) -> slice:
+    if ":" not in text:
+        return slice(int(text), int(text) + 1)
+    return slice(*(int(part) if part else None for part in text.split(":")))
+
+
+def _alignment(text: str) -> str | tuple[float, ...]:
+    return _numbers(text) if "," in text else text

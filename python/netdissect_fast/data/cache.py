@@ -1,0 +1,201 @@
+"""Packed labels kept on disk: decoding label PNGs takes several times as long as counting with them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import tempfile
+import warnings
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+
+from ..concepts import PackedImage, PackedLabels, pack_image
+from ..errors import ArgumentError, DataError, OutputError
+from ..storage import atomic_file, read_arrays, read_json, write_arrays, write_json
+from ..types import Array, Uint64Array
+from .dataset import ConceptDataset, DataWarning
+from .folders import new_folder
+
+FORMAT = 1  # of the files below; raise when PackedLabels changes
+_WORDS, _TABLES, _MANIFEST = "words.bin", "tables.safetensors", "manifest.json"
+_NO_WORDS = np.zeros(0, np.uint64)
+
+
+def cache_folder(chosen: str | os.PathLike[str] | None = None) -> Path:
+    """Where caches go: ``chosen``, else NETDISSECT_FAST_CACHE, else the user's cache folder."""
+    if chosen or (chosen := os.environ.get("NETDISSECT_FAST_CACHE")):
+        return Path(chosen)
+    home = Path("~").expanduser()  # stays ~ where there is none
+    if sys.platform == "win32":
+        base = Path(os.environ.get("LOCALAPPDATA") or home / "AppData" / "Local")
+    elif sys.platform == "darwin":
+        base = home / "Library" / "Caches"
+    else:
+        base = Path(os.environ.get("XDG_CACHE_HOME") or home / ".cache")
+    return base / "netdissect-fast"
+
+
+def packed_labels(
+    dataset: ConceptDataset,
+    cache_dir: str | os.PathLike[str] | None = None,
+    threads: int | None = None,
+    progress: bool = False,
+) -> PackedLabels:
+    """The packed labels of all images of a data set, mapped from a cache that is built on first use.
+
+    The cache is a folder named by the data set's fingerprint and label size. It may be deleted at any time,
+    is built again where it is broken, and several processes may build it at once: the first to finish wins.
+    Where it cannot be written the labels are packed into a temporary file, with one DataWarning.
+
+    cache_dir  see ``cache_folder``
+    threads    that decode labels; default: one a processor, at most 8
+
+    Raises what ``dataset.labels`` raises, and leaves nothing half written.
+    """
+    if threads is not None and threads < 1:
+        raise ArgumentError(f"threads must be at least 1, got {threads}")
+    rows, columns = dataset.labels(0).shape
+    name = f"{dataset.fingerprint()}-{rows}x{columns}"
+    folder = cache_folder(cache_dir) / f"labels-{FORMAT}" / name
+    if labels := _read(folder, dataset):
+        return labels
+    problem = f"{folder} was removed while it was used"
+    try:
+        with new_folder(folder) as new:
+            _build(new, dataset, threads, progress)
+            if folder.exists() and _read(folder, dataset) is None:
+                shutil.rmtree(folder, ignore_errors=True)  # broken, and in our way
+    except OutputError as error:  # also where another process was faster: then its cache is read
+        problem = str(error)
+    if labels := _read(folder, dataset):
+        return labels
+    warnings.warn(
+        f"packed labels are not kept for the next run: {problem} --cache", DataWarning, stacklevel=2
+    )
+    return _pack_temporarily(dataset, threads, progress)
+
+
+def _build(folder: Path, dataset: ConceptDataset, threads: int | None, progress: bool) -> None:
+    with atomic_file(folder / _WORDS) as file:
+        tables = _write_words(file, dataset, threads, progress)
+    arrays = {field: value for field, value in vars(tables).items() if field != "words"}
+    write_arrays(folder / _TABLES, arrays)
+    write_json(folder / _MANIFEST, _manifest(dataset, int(tables.word_start[-1])))
+
+
+def _manifest(dataset: ConceptDataset, words: int) -> dict[str, object]:
+    return {
+        "format": FORMAT,
+        "fingerprint": dataset.fingerprint(),
+        "images": len(dataset),
+        "concepts": len(dataset.vocabulary),
+        "words": words,
+        "byte_order": sys.byteorder,
+    }
+
+
+def _read(folder: Path, dataset: ConceptDataset) -> PackedLabels | None:
+    """Map a cache; None where it is missing, broken or of something else."""
+    try:
+        arrays, _ = read_arrays(folder / _TABLES)
+        if read_json(folder / _MANIFEST) != _manifest(dataset, int(arrays["word_start"][-1])):
+            return None
+        with (folder / _WORDS).open("rb") as file:
+            labels = PackedLabels(words=_map(file), **arrays)
+        return labels if _is_sound(labels, len(dataset), len(dataset.vocabulary)) else None
+    except (DataError, OSError, ValueError, TypeError, LookupError):
+        return None
+
+
+def _is_sound(labels: PackedLabels, images: int, concepts: int) -> bool:
+    """Whether all indices stay inside the arrays that they point into, so that the kernels may trust them."""
+
+    def starts(start: Array, flat: Array) -> bool:
+        ends = start.shape == (images + 1,) and start[0] == 0 and start[-1] == len(flat)
+        return start.dtype == np.int64 and bool(ends) and bool(np.all(np.diff(start) >= 0))
+
+    def within(flat: Array, low: int, high: int) -> bool:
+        return flat.dtype == np.int32 and flat.ndim == 1 and bool(np.all((flat >= low) & (flat < high)))
+
+    grid = labels.grid
+    if grid.dtype != np.int32 or grid.shape != (images, 2) or np.any(grid < 1):
+        return False
+    if not (
+        starts(labels.slot_start, labels.slot_concept)
+        and starts(labels.word_start, labels.words)
+        and starts(labels.whole_start, labels.whole)
+        and len(labels.slot_area) == len(labels.slot_concept)
+        and within(labels.slot_concept, -1, concepts)
+        and within(labels.whole, 0, concepts)
+        and within(labels.slot_area, 0, np.iinfo(np.int32).max)
+    ):
+        return False
+    tiles = np.prod((grid.astype(np.int64) + 7) // 8, axis=1)
+    return np.array_equal(np.diff(labels.word_start), tiles * np.diff(labels.slot_start))
+
+
+def _pack_temporarily(dataset: ConceptDataset, threads: int | None, progress: bool) -> PackedLabels:
+    """Pack into a file without a name, which vanishes with the process."""
+    with tempfile.TemporaryFile() as file:
+        tables = _write_words(file, dataset, threads, progress)
+        try:
+            file.flush()
+        except OSError as error:
+            raise OutputError(f"cannot write {tempfile.gettempdir()}: {error.strerror or error}") from error
+        return replace(tables, words=_map(file))
+
+
+def _map(file: IO[bytes]) -> Uint64Array:
+    """The words in a file, mapped; they stay so when it is closed or loses its name."""
+    size = os.fstat(file.fileno()).st_size
+    if size == 0:  # nothing to map
+        return _NO_WORDS
+    if size % 8:
+        raise ValueError("the file is truncated")
+    return np.memmap(file, np.uint64, "r").view(np.ndarray)
+
+
+def _write_words(
+    file: IO[bytes], dataset: ConceptDataset, threads: int | None, progress: bool
+) -> PackedLabels:
+    """Write all images' words to ``file``, one after the other; everything else is returned."""
+    images, start = [], [0]
+    for image in _packed_images(dataset, threads, progress):
+        file.write(image.words.tobytes())
+        start.append(start[-1] + image.words.size)
+        images.append(replace(image, words=_NO_WORDS))
+    return replace(PackedLabels.join(images), word_start=np.array(start, np.int64))
+
+
+def _packed_images(dataset: ConceptDataset, threads: int | None, progress: bool) -> Iterator[PackedImage]:
+    """Images packed in order by a few threads, that are never far ahead of who reads them."""
+    from tqdm import tqdm
+
+    threads = threads or min(8, os.cpu_count() or 1)
+    columns = dataset.vocabulary.columns
+
+    def pack(index: int) -> PackedImage:
+        try:
+            return pack_image(dataset.labels(index), columns)
+        except ArgumentError as error:
+            raise ArgumentError(f"{dataset.name(index)}: {error}") from error
+
+    waiting: deque[Future[PackedImage]] = deque()
+    with ThreadPoolExecutor(threads) as pool:
+        try:
+            indices = range(len(dataset))
+            for index in tqdm(indices, "packing labels", unit="img", disable=None if progress else True):
+                waiting.append(pool.submit(pack, index))
+                if len(waiting) > 4 * threads:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            pool.shutdown(cancel_futures=True)

@@ -1,0 +1,48 @@
+"""A result in a few lines of text, and as JSON."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .results import Dissection, LayerResult
+
+
+def layer_text(layer: LayerResult, iou_threshold: float = 0.04, best: int = 10) -> str:
+    """Detectors and unique detectors by category, and the best units, as a table for a terminal."""
+    detectors, unique = layer.detectors(iou_threshold), layer.unique_detectors(iou_threshold)
+    grid, units = layer.grid, layer.units(iou_threshold)
+    lines = [
+        f"{layer.name}: {len(units)} units of {grid.size[0]}×{grid.size[1]}, stride {_pair(grid.stride)}, "
+        f"offset {_pair(grid.offset)} ({grid.alignment})",
+        "",
+        f"  {'category':<12}{'detectors':>10}{'unique':>8}",
+        *(f"  {name:<12}{detectors[name]:>10}{unique[name]:>8}" for name in detectors),
+        f"  {'total':<12}{sum(detectors.values()):>10}{sum(unique.values()):>8}",
+    ]
+    ranked = sorted((row for row in units if row.label), key=lambda row: (-row.iou, row.unit))[:best]
+    if ranked:
+        lines += ["", f"  {'unit':>6}  {'concept':<24}{'category':<12}{'IoU':>7}{'chance':>8}"]
+        lines += [
+            f"  {row.unit:>6}  {row.label:<24}{row.category:<12}{row.iou:>7.3f}{row.chance:>8.3f}" for row in ranked
+        ]
+    return "\n".join(lines)
+
+
+def _pair(values: tuple[float, float]) -> str:
+    y, x = (f"{value:g}" for value in values)
+    return y if y == x else f"({y}, {x})"
+
+
+def result_json(result: Dissection, iou_threshold: float = 0.04) -> dict[str, Any]:
+    """The same, and every unit, for programs."""
+    return {
+        "run": result.run,
+        "layers": {
+            name: {
+                "detectors": layer.detectors(iou_threshold),
+                "unique_detectors": layer.unique_detectors(iou_threshold),
+                "units": [row._asdict() for row in layer.units(iou_threshold)],
+            }
+            for name, layer in result.items()
+        },
+    }
