@@ -26,8 +26,7 @@ class View {
   View(const py::array& array, const std::string& name, const std::vector<py::ssize_t>& shape, bool writable = false)
       : array_(array) {
     const auto wanted = py::dtype::of<T>();
-    if (!array.dtype().equal(wanted))
-      type_error(name + " must be " + text(wanted) + ", got " + text(array.dtype()));
+    if (!array.dtype().equal(wanted)) type_error(name + " must be " + text(wanted) + ", got " + text(array.dtype()));
     if (!(array.flags() & py::array::c_style)) value_error(name + " must be C-contiguous");
     bool same = array.ndim() == static_cast<py::ssize_t>(shape.size());
     for (size_t i = 0; same && i < shape.size(); ++i)

@@ -103,8 +103,7 @@ py::tuple keep(const py::array& array, const py::array& bounds_array, int64_t fi
   for (const Box& b : box) sides.insert(sides.end(), {b.y, b.x, b.height, b.width});
   return py::make_tuple(give(std::move(image), {count}), give(std::move(unit), {count}),
                         give(std::move(sides), {count, 4}), give(std::move(values), {size}),
-                        bad.image < 0 ? py::object(py::none())
-                                      : py::make_tuple(first_image + bad.image, bad.unit));
+                        bad.image < 0 ? py::object(py::none()) : py::make_tuple(first_image + bad.image, bad.unit));
 }
 
 struct CropArrays {
@@ -237,13 +236,19 @@ struct LabelArrays {
   int64_t images() const { return slot_start.size() - 1; }
   int64_t most_slots() const {
     int64_t most = 0;
-    for (int64_t i = 0; i < images(); ++i)
-      most = std::max(most, slot_start.data()[i + 1] - slot_start.data()[i]);
+    for (int64_t i = 0; i < images(); ++i) most = std::max(most, slot_start.data()[i + 1] - slot_start.data()[i]);
     return most;
   }
   Labels labels() const {
-    return {images(),          present.shape(1),   slot_start.data(), slot_concept.data(), word_start.data(),
-            words.data(),      whole_start.data(), whole.data(),      reinterpret_cast<const uint8_t*>(present.data())};
+    return {images(),
+            present.shape(1),
+            slot_start.data(),
+            slot_concept.data(),
+            word_start.data(),
+            words.data(),
+            whole_start.data(),
+            whole.data(),
+            reinterpret_cast<const uint8_t*>(present.data())};
   }
 };
 
@@ -299,16 +304,16 @@ void count(const py::tuple& crop_arrays, int64_t first_image, const py::array& t
     tallest = std::max<int64_t>(tallest, b.height);
   }
   std::partial_sum(image_start.begin(), image_start.end(), image_start.begin());
-  const CountJob job{{crops.count(), crops.image.data(), crops.unit.data(), crops.boxes(), start.data(),
-                      crops.values.data()},
-                     image_start.data(),
-                     thresholds.data(),
-                     y.axis(),
-                     x.axis(),
-                     labels.labels(),
-                     intersection.shape(1),
-                     intersection.out(),
-                     unit_area.out()};
+  const CountJob job{
+      {crops.count(), crops.image.data(), crops.unit.data(), crops.boxes(), start.data(), crops.values.data()},
+      image_start.data(),
+      thresholds.data(),
+      y.axis(),
+      x.axis(),
+      labels.labels(),
+      intersection.shape(1),
+      intersection.out(),
+      unit_area.out()};
   const auto slots = static_cast<size_t>(labels.most_slots());
   const py::gil_scoped_release released;
   parallel_ranges(units, threads, [&](int64_t first, int64_t last, int64_t) {
@@ -353,9 +358,8 @@ PYBIND11_MODULE(_core, m, pybind11::mod_gil_not_used()) {
   m.def("count", &count, py::arg("crops"), py::kw_only(), py::arg("first_image"), py::arg("thresholds"), py::arg("y"),
         py::arg("x"), py::arg("map_size"), py::arg("labels"), py::arg("intersection"), py::arg("unit_area"),
         py::arg("threads") = 1, py::arg("isa") = "");
-  m.def("prune", &prune_crops, py::arg("image"), py::arg("unit"), py::arg("box"), py::arg("values"),
-        py::arg("bounds"));
-  m.def("kth_largest", &kth, py::arg("image"), py::arg("unit"), py::arg("box"), py::arg("values"),
-        py::arg("bounds"), py::arg("rank"), py::kw_only(), py::arg("threads") = 1);
+  m.def("prune", &prune_crops, py::arg("image"), py::arg("unit"), py::arg("box"), py::arg("values"), py::arg("bounds"));
+  m.def("kth_largest", &kth, py::arg("image"), py::arg("unit"), py::arg("box"), py::arg("values"), py::arg("bounds"),
+        py::arg("rank"), py::kw_only(), py::arg("threads") = 1);
   m.def("pack", &pack_labels, py::arg("maps"), py::arg("columns"), py::arg("whole"));
 }

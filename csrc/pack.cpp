@@ -18,8 +18,7 @@ PackedImage pack(const int32_t* maps, int64_t layers, int64_t height, int64_t wi
     const int32_t number = maps[i];
     if (number == previous || number == 0) continue;
     if (number < 0 || static_cast<size_t>(number) >= columns.size() || columns[static_cast<size_t>(number)] < 0)
-      throw std::invalid_argument("concept number " + std::to_string(number) +
-                                  " (label map) is not in the vocabulary");
+      throw std::invalid_argument("concept number " + std::to_string(number) + " (label map) is not in the vocabulary");
     slot_of[static_cast<size_t>(number)] = kSeen;
     previous = number;
   }

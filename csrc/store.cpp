@@ -26,8 +26,7 @@ float half_to_float(uint16_t half) {
 float value_at(const Maps& maps, int64_t index) {
   if (maps.dtype == Dtype::kFloat32) return static_cast<const float*>(maps.data)[index];
   const uint16_t bits = static_cast<const uint16_t*>(maps.data)[index];
-  return maps.dtype == Dtype::kFloat16 ? half_to_float(bits)
-                                       : std::bit_cast<float>(static_cast<uint32_t>(bits) << 16);
+  return maps.dtype == Dtype::kFloat16 ? half_to_float(bits) : std::bit_cast<float>(static_cast<uint32_t>(bits) << 16);
 }
 
 }  // namespace

@@ -142,11 +142,9 @@ def test_fully_connected_and_transformed_layers(scenes):
 
 
 def test_half_precision_networks(scenes):
-    model = two_layers().bfloat16()
-    model.preprocess = lambda image: None
-    preprocess = nd.Preprocess(32, mean=0.5, std=0.25)
-    layer = nd.dissect(model, scenes, "0", quantile="0.05", preprocess=lambda i: preprocess(i))["0"]
-    assert layer.counts.intersection.any()
+    result = nd.dissect(two_layers().bfloat16(), scenes, "0", quantile="0.05")
+    assert result["0"].counts.intersection.any()
+    assert result.run["settings"]["dtype"] == "bfloat16"
 
 
 class Poisoned(nn.Module):

@@ -36,7 +36,7 @@ inline float widen(Half value) {
   const uint32_t magnitude = static_cast<uint32_t>(value.bits & 0x7fffu) << 13;
   const uint32_t exponent = magnitude & 0x0f800000u;
   const float normal = from_bits(magnitude + (112u << 23));
-  const float special = from_bits(magnitude + (224u << 23));                     // infinity, NaN
+  const float special = from_bits(magnitude + (224u << 23));                       // infinity, NaN
   const float tiny = from_bits(magnitude + (113u << 23)) - from_bits(113u << 23);  // subnormal
   const float absolute = exponent == 0x0f800000u ? special : exponent == 0 ? tiny : normal;
   uint32_t bits;
@@ -86,8 +86,7 @@ inline bool any_above(const float* map, int64_t size, float bound, bool* nonfini
 template <class T>
 void copy_map(const Maps& maps, const T* from, float* to) {
   for (int64_t y = 0; y < maps.height; ++y)
-    for (int64_t x = 0; x < maps.width; ++x)
-      *to++ = widen(from[y * maps.row_stride + x * maps.column_stride]);
+    for (int64_t x = 0; x < maps.width; ++x) *to++ = widen(from[y * maps.row_stride + x * maps.column_stride]);
 }
 
 // Units lie side by side (channels_last): look at 16 of them at once, then only copy out the active ones.
@@ -154,9 +153,12 @@ void keep_units(const KeepJob& job, int64_t first, int64_t last, float* scratch,
 
 void keep(const KeepJob& job, int64_t first, int64_t last, float* scratch, NonFinite* bad) {
   switch (job.maps.dtype) {
-    case Dtype::kFloat32: return keep_units<float>(job, first, last, scratch, bad);
-    case Dtype::kFloat16: return keep_units<Half>(job, first, last, scratch, bad);
-    case Dtype::kBFloat16: return keep_units<BFloat>(job, first, last, scratch, bad);
+    case Dtype::kFloat32:
+      return keep_units<float>(job, first, last, scratch, bad);
+    case Dtype::kFloat16:
+      return keep_units<Half>(job, first, last, scratch, bad);
+    case Dtype::kBFloat16:
+      return keep_units<BFloat>(job, first, last, scratch, bad);
   }
 }
 

@@ -10,9 +10,8 @@ std::vector<const Kernels*> available_kernels() {
 #if defined(__x86_64__)
   __builtin_cpu_init();
 #if defined(NETDISSECT_HAS_AVX512)
-  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-      __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
-      __builtin_cpu_supports("avx512vpopcntdq") && __builtin_cpu_supports("bmi2"))
+  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
+      __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vpopcntdq") && __builtin_cpu_supports("bmi2"))
     found.push_back(&kAvx512);
 #endif
 #if defined(NETDISSECT_HAS_AVX2)

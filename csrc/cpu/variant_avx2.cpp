@@ -28,9 +28,7 @@ struct Simd {
     const __m256i i = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(index));
     return row.narrow ? _mm256_permutevar8x32_ps(row.head, i) : _mm256_i32gather_ps(row.p, i, 4);
   }
-  static Float lerp(Float a, Float b, Float f) {
-    return _mm256_add_ps(a, _mm256_mul_ps(f, _mm256_sub_ps(b, a)));
-  }
+  static Float lerp(Float a, Float b, Float f) { return _mm256_add_ps(a, _mm256_mul_ps(f, _mm256_sub_ps(b, a))); }
   static uint32_t greater(Float a, Float b) {
     return static_cast<uint32_t>(_mm256_movemask_ps(_mm256_cmp_ps(a, b, _CMP_GT_OQ)));
   }
@@ -43,12 +41,12 @@ struct Simd {
     for (int64_t slot = 0; slot < slots; slot += 4) {
       const __m256i both =
           _mm256_and_si256(mask, _mm256_loadu_si256(reinterpret_cast<const __m256i*>(concepts + slot)));
-      const __m256i per_byte = _mm256_add_epi8(
-          _mm256_shuffle_epi8(bits, _mm256_and_si256(both, low)),
-          _mm256_shuffle_epi8(bits, _mm256_and_si256(_mm256_srli_epi16(both, 4), low)));
+      const __m256i per_byte =
+          _mm256_add_epi8(_mm256_shuffle_epi8(bits, _mm256_and_si256(both, low)),
+                          _mm256_shuffle_epi8(bits, _mm256_and_si256(_mm256_srli_epi16(both, 4), low)));
       __m256i* sum = reinterpret_cast<__m256i*>(count + slot);
-      _mm256_storeu_si256(sum, _mm256_add_epi64(_mm256_loadu_si256(sum),
-                                                _mm256_sad_epu8(per_byte, _mm256_setzero_si256())));
+      _mm256_storeu_si256(sum,
+                          _mm256_add_epi64(_mm256_loadu_si256(sum), _mm256_sad_epu8(per_byte, _mm256_setzero_si256())));
     }
   }
 };

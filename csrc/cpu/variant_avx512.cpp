@@ -27,17 +27,14 @@ struct Simd {
     const __m512i i = _mm512_loadu_si512(index);
     return row.narrow ? _mm512_permutexvar_ps(i, row.head) : _mm512_i32gather_ps(i, row.p, 4);
   }
-  static Float lerp(Float a, Float b, Float f) {
-    return _mm512_add_ps(a, _mm512_mul_ps(f, _mm512_sub_ps(b, a)));
-  }
+  static Float lerp(Float a, Float b, Float f) { return _mm512_add_ps(a, _mm512_mul_ps(f, _mm512_sub_ps(b, a))); }
   static uint32_t greater(Float a, Float b) { return _mm512_cmp_ps_mask(a, b, _CMP_GT_OQ); }
   static int64_t popcount(uint64_t word) { return _mm_popcnt_u64(word); }
   static void tally(uint64_t word, const uint64_t* concepts, int64_t slots, int64_t* count) {
     const __m512i mask = _mm512_set1_epi64(static_cast<long long>(word));
     for (int64_t slot = 0; slot < slots; slot += 8) {
       const __m512i both = _mm512_and_si512(mask, _mm512_loadu_si512(concepts + slot));
-      _mm512_storeu_si512(count + slot,
-                          _mm512_add_epi64(_mm512_loadu_si512(count + slot), _mm512_popcnt_epi64(both)));
+      _mm512_storeu_si512(count + slot, _mm512_add_epi64(_mm512_loadu_si512(count + slot), _mm512_popcnt_epi64(both)));
     }
   }
 };

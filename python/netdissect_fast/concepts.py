@@ -9,7 +9,7 @@ import numpy as np
 
 from . import _core
 from .errors import ArgumentError, ShapeError
-from .types import BoolArray, Float64Array, Int32Array, Int64Array, Uint64Array
+from .types import Array, BoolArray, Float64Array, Int32Array, Int64Array, Uint64Array
 
 
 @dataclass(frozen=True)
@@ -112,10 +112,10 @@ class PackedLabels:
     def join(cls, images: Sequence[PackedImage]) -> PackedLabels:
         """Put the packed labels of single images one after the other."""
 
-        def flat(arrays: list[np.ndarray], dtype: type) -> np.ndarray:  # type: ignore[type-arg]
+        def flat(arrays: Sequence[Array], dtype: type) -> Array:
             return np.concatenate([np.zeros(0, dtype), *(a.reshape(-1) for a in arrays)])
 
-        def starts(arrays: list[np.ndarray]) -> Int64Array:  # type: ignore[type-arg]
+        def starts(arrays: Sequence[Array]) -> Int64Array:
             return np.concatenate([[0], np.cumsum([a.size for a in arrays], dtype=np.int64)]).astype(np.int64)
 
         concepts, words = [i.concepts for i in images], [i.words for i in images]

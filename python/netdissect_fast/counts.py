@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal, TypeAlias, get_args
 
 import numpy as np
@@ -79,8 +80,8 @@ class Counts:
         area = np.concatenate([self.unit_area, np.zeros((len(self.unit_area), 1), np.int64)], axis=1)[:, category]
         with np.errstate(divide="ignore", invalid="ignore"):
             d, g = area / pixels, self.concept_area / pixels
-            result = d * g / (d + g - d * g)
-        return np.nan_to_num(result, nan=0.0)
+            result: Float64Array = d * g / (d + g - d * g)
+        return np.where(np.isnan(result), 0.0, result)
 
 
 def iou(intersection: Int64Array, unit_area: Int64Array, concept_area: Int64Array) -> Float64Array:
@@ -135,7 +136,7 @@ class Counter:
         grid = self.labels.grid[first:last]
         changes = np.flatnonzero(np.any(grid[1:] != grid[:-1], axis=1)) + 1
         edges = sorted({0, last - first, *changes.tolist(), *range(0, last - first, _CHUNK)})
-        for begin, end in zip(edges, edges[1:], strict=False):
+        for begin, end in pairwise(edges):
             yield first + begin, first + end
 
 

@@ -31,6 +31,7 @@ from .tracing import GridTracer
 from .types import Int64Array
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor, nn
 
     from .layers import Layers
@@ -124,7 +125,7 @@ def dissect(
     if len(data) < 1:
         raise ArgumentError("the data set holds no image")
     chosen = choose(backend, threads)
-    where = _device(model, device)
+    where = _device_and_dtype(model, device)
     if preprocess is None:
         preprocess = from_model(model)
     check_sees_whole_image(preprocess, crop)
@@ -134,7 +135,7 @@ def dissect(
     labels = packed_labels(data, cache, threads=threads, progress=show)
     timings = {"labels": time.perf_counter() - started}
 
-    first = next(image_batches(data, preprocess, 1))[1].to(where)
+    first = next(image_batches(data, preprocess, 1))[1].to(*where)
     input_size = (int(first.shape[2]), int(first.shape[3]))
     options: dict[str, Any] = {"transform": transform, "tokens": tokens}
     plans = _plan(model, layers, options, first, alignment, units)
@@ -151,9 +152,9 @@ def dissect(
         collectors[name].add(maps, position)
 
     with watch(model, layers, consume, **options) as run, _bar(len(data), show) as bar:
-        for position, batch in image_batches(data, preprocess, batch_size, workers):  # noqa: B007
+        for position, batch in image_batches(data, preprocess, batch_size, workers):
             names = [data.name(i) for i in range(position, position + len(batch))]
-            run(batch.to(where), names)
+            run(batch.to(*where), names)
             bar.update(len(batch))
     timings["forward"] = time.perf_counter() - begun
 
@@ -171,7 +172,8 @@ def dissect(
         "crop": crop,
         "input_size": list(input_size),
         "batch_size": batch_size,
-        "device": str(where),
+        "device": str(where[0]),
+        "dtype": str(where[1])[6:],
         "workers": workers,
         "backend": chosen.name,
         "threads": getattr(chosen, "threads", 1),
@@ -247,7 +249,9 @@ def _chosen_units(units: Any, count: int, layer: str) -> Int64Array:
     try:
         chosen: Int64Array = np.arange(count)[units].astype(np.int64).reshape(-1)
     except (IndexError, TypeError, ValueError) as error:
-        raise ArgumentError(f"units={units!r} does not fit layer {layer!r}, which has {count} units: {error}") from error
+        raise ArgumentError(
+            f"units={units!r} does not fit layer {layer!r}, which has {count} units: {error}"
+        ) from error
     if len(np.unique(chosen)) != len(chosen) or not len(chosen):
         raise ArgumentError(f"units={units!r} chooses no unit, or one twice, of the {count} of layer {layer!r}")
     return chosen
@@ -319,20 +323,25 @@ class _Collector:
         )
 
 
-def _device(model: nn.Module, device: str) -> Any:
-    """Torch device to run on; the model is not moved, so another device than its own is an error."""
+def _device_and_dtype(model: nn.Module, device: str) -> tuple[torch.device, torch.dtype]:
+    """Where and in which precision the model takes images: those of its own parameters.
+
+    The model is not moved, so another device than its own is an error.
+    """
     import torch
 
-    own = next((tensor.device for tensor in (*model.parameters(), *model.buffers())), torch.device("cpu"))
+    tensors = [tensor for tensor in (*model.parameters(), *model.buffers()) if tensor.is_floating_point()]
+    own = tensors[0].device if tensors else torch.device("cpu")
+    dtype = tensors[0].dtype if tensors else torch.float32
     if device == "auto":
-        return own
+        return own, dtype
     try:
         wanted = torch.device(device)
     except RuntimeError as error:
         raise ArgumentError(f"device {device!r} is not one that torch knows: {error}") from error
     if wanted.type != own.type:
         raise ArgumentError(f"device={device!r}, but the model is on {own}: move it there first (model.to({device!r}))")
-    return own
+    return own, dtype
 
 
 def _bar(images: int, show: bool) -> Any:

@@ -77,7 +77,9 @@ class Grid:
                 f"a grid needs sizes of at least 1, got map {self.size} and network input {self.input_size}"
             )
         if self.alignment not in ALIGNMENTS:
-            raise ArgumentError(f"unknown alignment {self.alignment!r}: expected one of {', '.join(ALIGNMENTS)}")
+            raise ArgumentError(
+                f"unknown alignment {self.alignment!r}: expected one of {', '.join(ALIGNMENTS)}"
+            )
         if not all(math.isfinite(s) and s > 0 for s in self.stride):
             raise ArgumentError(
                 f"a grid's stride must be positive and finite, got {self.stride}: give the distance between two "
@@ -92,7 +94,9 @@ class Grid:
     def axis(self, axis: int, labels: int) -> AxisTable:
         """Table of one axis (0 = y, 1 = x) for ``labels`` label pixels along it (SPEC 1.2)."""
         if axis not in (0, 1) or labels < 0:
-            raise ArgumentError(f"expected axis 0 (y) or 1 (x) and labels ≥ 0, got axis {axis}, labels {labels}")
+            raise ArgumentError(
+                f"expected axis 0 (y) or 1 (x) and labels ≥ 0, got axis {axis}, labels {labels}"
+            )
         w = self.size[axis]
         p = np.arange(labels, dtype=np.float64)
         if self.alignment == "align_corners":
@@ -128,7 +132,9 @@ class Grid:
                 str(data["alignment"]),
             )
         except (KeyError, TypeError, ValueError) as error:
-            raise ArgumentError(f"expected a grid as Grid.to_json writes it, got {data!r} ({error})") from error
+            raise ArgumentError(
+                f"expected a grid as Grid.to_json writes it, got {data!r} ({error})"
+            ) from error
 
 
 def _table(x: Float64Array, w: int) -> AxisTable:

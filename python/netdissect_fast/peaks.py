@@ -10,6 +10,7 @@ import math
 from collections.abc import Sequence
 from decimal import Decimal
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -20,7 +21,7 @@ from .backends import Backend, choose
 from .crops import Crops
 from .errors import ArgumentError, DataError, ShapeError
 from .storage import read_arrays, write_arrays
-from .types import Float32Array, Int64Array
+from .types import Array, Float32Array, Int64Array
 
 Quantile: TypeAlias = float | str | Decimal | Fraction
 
@@ -163,7 +164,7 @@ class Peaks:
             if (part.units, part.map_size, part.images, part.quantile) != key:
                 raise ArgumentError(f"cannot merge peaks of different runs: {first!r} and {part!r}")
         ranges = sorted(span for part in parts for span in part.seen)
-        for before, after in zip(ranges, ranges[1:], strict=False):
+        for before, after in pairwise(ranges):
             if after[0] < before[1]:
                 raise ArgumentError(f"cannot merge: images {after[0]} to {min(before[1], after[1]) - 1} come twice")
         for span in ranges:
@@ -196,7 +197,13 @@ class Peaks:
     def save(self, path: Path) -> None:
         """Write one safetensors file, atomically."""
         image, unit, box, values = self.crops.arrays
-        arrays = {"image": image, "unit": unit, "box": box, "values": values, "bounds": self.bounds}
+        arrays: dict[str, Array] = {
+            "image": image,
+            "unit": unit,
+            "box": box,
+            "values": values,
+            "bounds": self.bounds,
+        }
         seen = np.array(self.seen, np.int64).reshape(-1, 2)
         sizes = np.array([self.units, *self.map_size, self.images], np.int64)
         write_arrays(path, {**arrays, "seen": seen, "sizes": sizes}, {"quantile": str(self.quantile)})

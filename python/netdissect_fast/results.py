@@ -19,7 +19,7 @@ from .grids import Grid
 from .peaks import Peaks
 from .storage import read_arrays, read_json, write_arrays, write_json, write_text
 from .tables import UnitRow, result_csv, unit_rows
-from .types import Float32Array, Float64Array, Int64Array
+from .types import Array, Float32Array, Float64Array, Int64Array
 
 FORMAT = 1  # of the result folder; raised when older readers would misread it
 
@@ -100,7 +100,7 @@ class LayerResult:
 
     def save(self, folder: Path) -> None:
         """Write result.csv, counts.safetensors and peaks/peaks.safetensors; each file is replaced as a whole."""
-        arrays = {
+        arrays: dict[str, Array] = {
             "intersection": self.counts.intersection,
             "unit_area": self.counts.unit_area,
             "concept_area": self.counts.concept_area,

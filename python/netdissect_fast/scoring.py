@@ -130,9 +130,7 @@ def score(
     except NonFiniteError as error:
         raise nonfinite(name, error, str(error.image)) from None
     peaks.finish()
-    return score_peaks(
-        peaks, grid, packed, vocabulary, name=name, category_rule=category_rule, backend=chosen
-    )
+    return score_peaks(peaks, grid, packed, vocabulary, name=name, category_rule=category_rule, backend=chosen)
 
 
 def _packed(labels: Any, vocabulary: Vocabulary | None) -> tuple[PackedLabels, Vocabulary]:

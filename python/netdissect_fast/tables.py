@@ -57,7 +57,7 @@ def result_csv(layer: LayerResult) -> str:
     write = csv.writer(text, lineterminator="\n").writerow
     write([*head, "threshold", "chance"])
     counts, best = layer.counts, layer.labels
-    for u in np.lexsort((layer.unit_numbers, [-row.iou for row in rows])):
+    for u in np.lexsort((layer.unit_numbers, -np.array([row.iou for row in rows]))):
         row = rows[u]
         cells: list[object] = [row.unit + 1, row.category, row.label, repr(row.iou)]
         for c, concept in enumerate(best.concept[u]):

@@ -34,12 +34,12 @@ class CpuBackend:
     def keep(self, maps: Any, bounds: Float32Array, first_image: int) -> Crops:
         """See Backend.keep."""
         array, bfloat16 = to_numpy(maps)
-        *arrays, bad = _core.keep(
+        image, unit, box, values, bad = _core.keep(
             array, bounds, first_image=first_image, bfloat16=bfloat16, threads=self.threads, isa=self.isa
         )
         if bad is not None:
             raise NonFiniteError(*bad)
-        return Crops(*arrays)
+        return Crops(image, unit, box, values)
 
     def count(
         self,

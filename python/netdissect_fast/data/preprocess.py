@@ -120,7 +120,7 @@ def from_model(model: nn.Module) -> Preprocess:
 
 
 def from_config(config: Any) -> Preprocess:
-    """Read a Preprocess from a dict, or from an object's attributes, as found in timm, torchvision and others.
+    """Read a Preprocess from a dict or an object's attributes, as found in timm, torchvision and others.
 
     Only size, mean, std, channels and range are taken: the size of a centre crop is the input size, and the
     whole picture is resized to it. Raises ArgumentError where the size is missing or a value cannot be used.
@@ -130,9 +130,7 @@ def from_config(config: Any) -> Preprocess:
         size = [size[key] for key in ("height", "width", "shortest_edge") if key in size]
     size = [size] if isinstance(size, int) else list(size or ())
     if len(size) not in (1, 2, 3) or not all(isinstance(n, int) for n in size):
-        raise ArgumentError(
-            f"the model's configuration has no usable input size, got {size}; give {_EXAMPLE}"
-        )
+        raise ArgumentError(f"the model's configuration gives no usable input size: {size}; give {_EXAMPLE}")
     grey = len(size) == 3 and size[0] == 1
     limits = _field(config, "value_range", "input_range")
     white = max(limits) if isinstance(limits, Sequence) else limits

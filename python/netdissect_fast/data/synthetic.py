@@ -38,7 +38,12 @@ _MAPS = ("color", "object", "part", "material")  # a scene's label maps; a textu
 
 
 class Drawing(NamedTuple):
-    """One picture: ``pixels`` uint8 RGB [size, size, 3]; ``labels``: 4 maps or 1, [size//2, size//2]; one whole."""
+    """One picture.
+
+    pixels  uint8 RGB [size, size, 3]
+    labels  of a scene: maps [4, size//2, size//2] of color, object, part, material; a whole-image scene;
+            of a texture: maps [1, size//2, size//2] of color; a whole-image texture
+    """
 
     pixels: Array
     labels: ImageLabels

@@ -47,7 +47,7 @@ def check_sees_whole_image(
             again = _apply(preprocess, _noise(size))
             if again.shape != first.shape or np.abs(again - first).max() > 1e-3 * np.ptp(first):
                 raise ArgumentError(
-                    "preprocess gives another result each time for the same picture; leave out random augmentation"
+                    "preprocess gives another result each time for the same picture; leave out random changes"
                 )
         shape = first.shape[1:]
         problems = _bars(first) or [p for axis in (0, 1) for p in _axis(preprocess, size, axis, shape[axis])]
@@ -113,7 +113,6 @@ def _bars(values: Float64Array) -> list[str]:
     problems = []
     for axis in (0, 1):
         flat = np.ptp(values, axis=2 - axis).max(axis=0) <= 1e-6 * np.ptp(values)  # of each row or column
-        count = len(flat)
         for name, side in zip(_SIDES[axis], (flat, flat[::-1]), strict=True):
             if bar := int(np.argmin(side)):
                 kind = ("rows", "columns")[axis]

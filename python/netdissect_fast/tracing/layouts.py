@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from .calls import Call, rule
-from .tracks import TOKENS, NotUnderstood, Part, Track, Unknown, length, meet, places, plain, track
+from .tracks import TOKENS, NotUnderstood, Part, Track, Unknown, length, meet, places, plain
 
 
-@rule("view", "_unsafe_view", "reshape", "_reshape_alias", "_reshape_copy", "view_copy", "flatten", "unflatten")
+@rule(
+    "view", "_unsafe_view", "reshape", "_reshape_alias", "_reshape_copy", "view_copy", "flatten", "unflatten"
+)
 def view(call: Call) -> Track:
     """The same elements under another shape."""
     return call.track("self").regroup(call.shape)
@@ -54,7 +56,10 @@ def expand(call: Call) -> Track:
 @rule("repeat")
 def repeat(call: Call) -> Track:
     """Copies side by side, along dimensions that are not on the image."""
-    x = meet([call.track("self")], (1,) * (len(call.shape) - len(call.track("self").dims)) + _sizes(call.track("self")))
+    x = meet(
+        [call.track("self")],
+        (1,) * (len(call.shape) - len(call.track("self").dims)) + _sizes(call.track("self")),
+    )
     for d, size in enumerate(call.shape):
         if size != length(x.dims[d]):
             if places(x.dims[d]):
@@ -129,21 +134,17 @@ def cat(call: Call) -> Track:
     if call.name == "stack":
         tracks = [replace(t, dims=(*t.dims[:d], (), *t.dims[d:])) for t in tracks]
         return meet(tracks, call.shape)
-    joined = plain(call.shape[d])
     along = [i for i, k in enumerate(known) if isinstance(k, Track) and places(k.dims[d])]
-    if along and len(tensors) > 1 and any(_pure(known[i], d) for i in along):
-        if len(along) > 1:
+    if len(tensors) > 1 and any(_pure(known[i], d) for i in along):
+        grid = known[along[0]]
+        if len(along) > 1 or not isinstance(grid, Track):  # two grids end to end
             raise NotUnderstood
-        (grid,) = (k.dims[d] for i, k in enumerate(known) if i == along[0] and isinstance(k, Track))
-        before = sum(t.shape[d] for t in tensors[: along[0]])
-        joined = (Part(call.shape[d], TOKENS, 1, before, grid),)
-        if grid[0].axis == TOKENS:
-            joined = (replace(grid[0], size=call.shape[d], before=before + grid[0].before),)
-    elif along:  # channels that carry sub-positions (pixel unshuffle)
-        tracks = [t.collapse(d, length(t.dims[d])) for t in tracks]
-    shape = [*call.shape[:d], 1, *call.shape[d + 1 :]]
-    met = meet([track(t.axes, (*t.dims[:d], (), *t.dims[d + 1 :])) for t in tracks], shape)
-    return met.put(d, joined)
+        before, inner = sum(t.shape[d] for t in tensors[: along[0]]), grid.dims[d]
+        if inner[0].axis == TOKENS:
+            before, inner = before + inner[0].before, inner[0].inner
+        return grid.put(d, (Part(call.shape[d], TOKENS, 1, before, inner),))
+    tracks = [t.collapse(d, 1) for t in tracks]  # channels may carry sub-positions (pixel unshuffle)
+    return meet(tracks, (*call.shape[:d], 1, *call.shape[d + 1 :])).put(d, plain(call.shape[d]))
 
 
 def _pure(known: object, d: int) -> bool:

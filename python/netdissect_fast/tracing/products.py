@@ -11,7 +11,7 @@ from .tracks import NotUnderstood, Track, Unknown, places, plain
 
 
 @rule(
-    "clone", "detach", "alias", "_to_copy", "to", "contiguous", "lift_fresh", "native_dropout", "dropout", "_softmax",
+    "clone", "detach", "alias", "_to_copy", "to", "contiguous", "lift_fresh", "native_dropout", "dropout", "_softmax", "_safe_softmax",
     "_log_softmax", "softmax", "log_softmax", "native_layer_norm", "native_group_norm", "native_batch_norm",
     "_native_batch_norm_legit", "_native_batch_norm_legit_no_training", "_batch_norm_no_update", "cudnn_batch_norm",
     "miopen_batch_norm", "_batch_norm_with_update", "_fused_rms_norm", "hardswish", "log_sigmoid_forward",

@@ -5,12 +5,26 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Self
 
 from . import layouts, products, windows
 from .calls import RULES, Call, Known
-from .tracks import TOKENS, NotUnderstood, Part, Track, Unknown, X, Y, length, meet, places, plain, source, track
+from .tracks import (
+    TOKENS,
+    NotUnderstood,
+    Part,
+    Track,
+    Unknown,
+    X,
+    Y,
+    length,
+    meet,
+    places,
+    plain,
+    source,
+    track,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -99,7 +113,9 @@ class GridTracer:
         name = name if name in RULES else name.removesuffix("_")
         elementwise = torch.Tag.pointwise in func.tags
         if name not in RULES and not elementwise:
-            with self._mode:  # composite operations, seen whole in inference mode: follow what they consist of
+            with (
+                self._mode
+            ):  # composite operations, seen whole in inference mode: follow what they consist of
                 parts = func.decompose(*args, **kwargs)
             if parts is not NotImplemented:
                 return parts
@@ -119,7 +135,9 @@ class GridTracer:
                 self._known[tensor] = known
         return result
 
-    def _infer(self, call: Call, operands: list[torch.Tensor], op: str, elementwise: bool) -> list[Track | Unknown]:
+    def _infer(
+        self, call: Call, operands: list[torch.Tensor], op: str, elementwise: bool
+    ) -> list[Track | Unknown]:
         """What is known of each result."""
         try:
             if call.name in RULES:
@@ -144,7 +162,11 @@ class GridTracer:
         target = call.results[0]
         before = self._known.get(target)
         filled = elementwise or call.name in ("copy_", "fill", "zero") or call.name not in RULES
-        if filled and isinstance(before, Track) and not any(t in self._known for t in operands if t is not target):
+        if (
+            filled
+            and isinstance(before, Track)
+            and not any(t in self._known for t in operands if t is not target)
+        ):
             return  # filled, scaled or overwritten by constants: everything stays where it was
         (known, *_) = self._infer(call, operands, op, elementwise)
         self._known[target] = known
@@ -193,7 +215,11 @@ def _elementwise(call: Call, operands: list[torch.Tensor]) -> Track:
     for tensor, cause in causes:
         wide = (1,) * (len(call.shape) - tensor.ndim) + tuple(tensor.shape)
         # A gate, one value for the whole image, cannot move the map that it scales.
-        if met is None or not met.placed or any(places(dim) and wide[d] > 1 for d, dim in enumerate(met.dims)):
+        if (
+            met is None
+            or not met.placed
+            or any(places(dim) and wide[d] > 1 for d, dim in enumerate(met.dims))
+        ):
             raise NotUnderstood(cause)
     if met is None:
         raise NotUnderstood
@@ -215,7 +241,12 @@ def _anything(call: Call, operands: list[torch.Tensor]) -> list[Track]:
 def describe(known: Track, input_size: tuple[int, int]) -> Traced | Unknown:
     """Grid of a tensor from its track: find the dimensions that are the image, mix what is left over."""
     for d, dim in enumerate(known.dims):
-        if len(dim) == 2 and dim[0].axis in (Y, X) and not known.elsewhere(dim[0].axis, d) and len(known.dims) > 2:
+        if (
+            len(dim) == 2
+            and dim[0].axis in (Y, X)
+            and not known.elsewhere(dim[0].axis, d)
+            and len(known.dims) > 2
+        ):
             try:
                 known = known.resolve(d)
             except NotUnderstood:
@@ -245,7 +276,11 @@ def describe(known: Track, input_size: tuple[int, int]) -> Traced | Unknown:
         tokens = len(places(first)) == 2
         prefix = (first[0].before if first[0].axis == TOKENS else 0) if tokens else None
     return Traced(
-        (sizes[0], sizes[1]), (strides[0], strides[1]), (offsets[0], offsets[1]), (fields[0], fields[1]), prefix
+        (sizes[0], sizes[1]),
+        (strides[0], strides[1]),
+        (offsets[0], offsets[1]),
+        (fields[0], fields[1]),
+        prefix,
     )
 
 
@@ -265,7 +300,14 @@ def trace_grids(
     def hook(name: str) -> Callable[..., None]:
         def record(module: object, args: object, output: object) -> None:
             grid = _entry(tracer, name, output)
-            if found.setdefault(name, grid) != grid:
+            first = found.setdefault(name, grid)
+            if (
+                isinstance(first, Traced)
+                and isinstance(grid, Traced)
+                and replace(first, field=grid.field) == grid
+            ):
+                found[name] = first if first.field > grid.field else grid
+            elif first != grid:
                 found[name] = Unknown("", "the layer runs more than once, on different grids")
 
         return record

@@ -159,7 +159,9 @@ class Track:
             raise NotUnderstood
         return track(self.axes, dims)
 
-    def resample(self, d: int, size: int, scale: Fraction | int, shift: Fraction | int, taps: Fraction | int) -> Track:
+    def resample(
+        self, d: int, size: int, scale: Fraction | int, shift: Fraction | int, taps: Fraction | int
+    ) -> Track:
         """Dimension ``d`` sampled anew: index j of the new one stands at scale·j + shift of the old one."""
         dim = self.dims[d]
         if not places(dim):
@@ -247,13 +249,20 @@ def _common(tracks: Sequence[Track], shape: Sequence[int]) -> list[Dim]:
 
 def _resolved(t: Track) -> Track:
     for d, dim in enumerate(t.dims):
-        if len(dim) == 2 and dim[0].axis in (Y, X) and dim[1].axis == PLAIN and not t.elsewhere(dim[0].axis, d):
+        if (
+            len(dim) == 2
+            and dim[0].axis in (Y, X)
+            and dim[1].axis == PLAIN
+            and not t.elsewhere(dim[0].axis, d)
+        ):
             t = t.resolve(d)
     return t
 
 
 def _larger(tracks: Sequence[Track], a: int) -> Axis:
     best = max((t.axes[a] for t in tracks), key=lambda axis: axis.field)
-    equal = [t.axes[a].offset for t in tracks if (t.axes[a].field, t.axes[a].stride) == (best.field, best.stride)]
+    equal = [
+        t.axes[a].offset for t in tracks if (t.axes[a].field, t.axes[a].stride) == (best.field, best.stride)
+    ]
     spread = max(equal) - min(equal)
     return Axis(best.stride, min(equal) + spread / 2, best.field + spread)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from fractions import Fraction
 
 from .calls import Call, rule
@@ -27,7 +28,14 @@ def convolution(call: Call) -> Track:
     return x
 
 
-@rule(*(f"{kind}_pool{n}d{tail}" for kind in ("max", "avg") for n in (1, 2, 3) for tail in ("", "_with_indices")))
+@rule(
+    *(
+        f"{kind}_pool{n}d{tail}"
+        for kind in ("max", "avg")
+        for n in (1, 2, 3)
+        for tail in ("", "_with_indices")
+    )
+)
 def pool(call: Call) -> Track:
     """Max and average pooling over the last dimensions; ceil_mode only shows in the size."""
     x, shape = call.track("self"), call.shape
@@ -42,7 +50,9 @@ def pool(call: Call) -> Track:
     return x
 
 
-@rule(*(f"{mark}adaptive_{kind}_pool{n}d" for mark in ("", "_") for kind in ("max", "avg") for n in (1, 2, 3)))
+@rule(
+    *(f"{mark}adaptive_{kind}_pool{n}d" for mark in ("", "_") for kind in ("max", "avg") for n in (1, 2, 3))
+)
 def adaptive_pool(call: Call) -> Track:
     """Adaptive pooling where its windows are evenly spaced and of one size, or there is one window."""
     x, shape = call.track("self"), call.shape
@@ -121,11 +131,29 @@ def unfold(call: Call) -> Track:
     """F.unfold: the windows of a convolution as a token sequence."""
     x, shape = call.track("self"), call.shape
     x = x.collapse(1, shape[1])
-    kernel, stride, padding, dilation = (
-        call.per_axis(name, 2) for name in ("kernel_size", "stride", "padding", "dilation")
-    )
-    for i in range(2):
-        reach = dilation[i] * (kernel[i] - 1)
-        size = (length(x.dims[2 + i]) + 2 * padding[i] - reach - 1) // stride[i] + 1
-        x = x.resample(2 + i, size, stride[i], Fraction(reach, 2) - padding[i], reach)
+    sizes = _positions(call, [length(dim) for dim in x.dims[2:]])
+    for i, (size, reach, stride, padding) in enumerate(sizes):
+        x = x.resample(2 + i, size, stride, Fraction(reach, 2) - padding, reach)
     return x.regroup(shape)
+
+
+@rule("col2im")
+def fold(call: Call) -> Track:
+    """F.fold: a token sequence of windows, added up into a map (a transposed convolution)."""
+    x, shape = call.track("self"), call.shape
+    sizes = _positions(call, shape[2:])
+    x = x.collapse(1, shape[1]).regroup([*shape[:2], *(size for size, *_ in sizes)])
+    for i, (_, reach, stride, padding) in enumerate(sizes):
+        shift = Fraction(2 * padding - reach, 2 * stride)
+        x = x.resample(2 + i, shape[2 + i], Fraction(1, stride), shift, Fraction(reach, stride))
+    return x
+
+
+def _positions(call: Call, pixels: Sequence[int]) -> list[tuple[int, int, int, int]]:
+    """Per axis: windows that fit into ``pixels``, their reach, stride and padding."""
+    names = ("kernel_size", "stride", "padding", "dilation")
+    rows = zip(pixels, *(call.per_axis(name, 2) for name in names), strict=True)
+    return [
+        ((size + 2 * pad - dilation * (kernel - 1) - 1) // stride + 1, dilation * (kernel - 1), stride, pad)
+        for size, kernel, stride, pad, dilation in rows
+    ]

@@ -123,4 +123,5 @@ class Canvas:
 
     def picture(self) -> Array:
         """Uint8 [size, size, 3]."""
-        return np.clip(self.rgb * 255 + np.float32(0.5), 0, 255).astype(np.uint8)
+        pixels: Array = np.clip(self.rgb * 255 + np.float32(0.5), 0, 255).astype(np.uint8)
+        return pixels

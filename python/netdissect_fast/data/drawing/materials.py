@@ -29,7 +29,8 @@ def _noise_table(smooth: bool) -> Float32Array:
         rows = coarse[i] * (1 - f[:, None]) + coarse[j] * f[:, None]
         total += cell * (rows[:, i] * (1 - f) + rows[:, j] * f)
     total -= total.min()
-    return total / total.max()
+    total /= total.max()
+    return total
 
 
 def noise(x: Float32Array, y: Float32Array, scale: float, shift: int = 0, smooth: bool = True) -> Plane:

@@ -1,0 +1,472 @@
+"""The compiled kernels equal the NumPy definition to the bit, variant by variant, thread count by thread count."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from fractions import Fraction
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+import netdissect_fast as nd
+from netdissect_fast import _core
+from netdissect_fast.backends import Backend, NonFiniteError
+from netdissect_fast.backends.cpu import CpuBackend
+from netdissect_fast.backends.reference import ReferenceBackend, widen
+from netdissect_fast.concepts import ImageLabels, PackedLabels, Vocabulary
+from netdissect_fast.crops import Crops, flush
+from netdissect_fast.grids import AxisTable, make_grid
+
+from . import oracle
+from .strategies import (
+    ARRANGEMENTS,
+    CountCase,
+    arrangements,
+    count_cases,
+    labels_N,
+    maps_BUHW,
+    rngs,
+    thresholds_U,
+    vocabularies,
+)
+
+ISAS = _core.available_isas()
+REFERENCE = ReferenceBackend()
+
+
+def variants() -> Iterator[CpuBackend]:
+    """Every variant this CPU has, with every thread count of interest."""
+    for isa in ISAS:
+        for threads in (1, 2, 3, 8):
+            yield CpuBackend(threads, isa)
+
+
+def assert_same_bits(crops: Crops, expected: Crops) -> None:
+    for name in ("image", "unit", "box", "values"):
+        got, wanted = getattr(crops, name), getattr(expected, name)
+        assert (got.dtype, got.shape) == (wanted.dtype, wanted.shape), name
+        assert got.tobytes() == wanted.tobytes(), name
+
+
+def assert_keep_agrees(maps: object, bounds: np.ndarray, first_image: int = 0) -> None:
+    expected = REFERENCE.keep(maps, bounds, first_image)
+    for backend in variants():
+        assert_same_bits(backend.keep(maps, bounds, first_image), expected)
+
+
+# ---------------------------------------------------------------------------------------------------- keep
+
+
+@given(maps_BUHW(), arrangements(), rngs(), st.integers(0, 5000))
+def test_keep_float32(
+    maps: np.ndarray, arrange: Callable[[np.ndarray], np.ndarray], rng: np.random.Generator, first: int
+) -> None:
+    view = arrange(maps)
+    np.testing.assert_array_equal(view, maps)
+    assert_keep_agrees(view, thresholds_U(rng, maps), first)
+
+
+@given(maps_BUHW(), arrangements(), rngs())
+def test_keep_float16(
+    maps: np.ndarray, arrange: Callable[[np.ndarray], np.ndarray], rng: np.random.Generator
+) -> None:
+    half = np.clip(maps, -65504, 65504).astype(np.float16)
+    subnormal = rng.random(half.shape) < 0.1
+    half[subnormal] = np.float16(5.9604645e-08) * rng.integers(-3, 4, half.shape)[subnormal]
+    assert_keep_agrees(arrange(half), thresholds_U(rng, half.astype(np.float32)))
+
+
+@given(maps_BUHW(), arrangements(), rngs())
+def test_keep_bfloat16(
+    maps: np.ndarray, arrange: Callable[[np.ndarray], np.ndarray], rng: np.random.Generator
+) -> None:
+    """bfloat16 is the upper half of a float32: as uint16 at the binding, as a torch tensor at the backend."""
+    bits = (maps.view(np.uint32) >> 16).astype(np.uint16)
+    wide = (bits.astype(np.uint32) << 16).view(np.float32)
+    bounds = thresholds_U(rng, wide)
+    expected = REFERENCE.keep(wide, bounds, 0)
+    tensor = torch.from_numpy(bits.astype(np.int16).copy()).view(torch.bfloat16)
+    assert_same_bits(REFERENCE.keep(tensor, bounds, 0), expected)
+    for backend in variants():
+        *arrays, bad = _core.keep(arrange(bits), bounds, bfloat16=True, threads=backend.threads, isa=backend.isa)
+        assert bad is None
+        assert_same_bits(Crops(*arrays), expected)
+        assert_same_bits(backend.keep(tensor, bounds, 0), expected)
+
+
+@pytest.mark.parametrize("bits", [np.arange(0, 0x7C00), np.arange(0x8000, 0xFC00)], ids=["positive", "negative"])
+def test_every_float16(bits: np.ndarray) -> None:
+    """Both ways in: looking for what exceeds the bound, and copying it."""
+    half = bits.astype(np.uint16).view(np.float16)
+    expected = flush(half.astype(np.float32))
+    for backend in variants():
+        whole = backend.keep(half.reshape(1, 1, 124, -1), np.full(1, -np.inf, np.float32), 0)
+        assert whole.values.tobytes() == expected.tobytes()
+        single = backend.keep(half.reshape(-1, 1, 1, 1), np.zeros(1, np.float32), 0)
+        np.testing.assert_array_equal(single.image, np.flatnonzero(expected > 0))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16, torch.float64, torch.int32])
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_keep_torch(dtype: torch.dtype, layout: torch.memory_format) -> None:
+    values = torch.randn(3, 21, 5, 7, generator=torch.Generator().manual_seed(0)) * 3
+    tensor = values.to(dtype).to(memory_format=layout)
+    if dtype.is_floating_point:
+        tensor.requires_grad_()
+    expected = REFERENCE.keep(tensor.detach().float().numpy(), np.full(21, 1, np.float32), 4)
+    assert len(expected)
+    assert_same_bits(REFERENCE.keep(tensor, np.full(21, 1, np.float32), 4), expected)
+    for backend in variants():
+        assert_same_bits(backend.keep(tensor, np.full(21, 1, np.float32), 4), expected)
+
+
+def test_keep_stride_zero() -> None:
+    """A map expanded over images and units, as torch.expand gives it."""
+    one = np.arange(12, dtype=np.float32).reshape(1, 1, 3, 4)
+    assert_keep_agrees(np.broadcast_to(one, (3, 17, 3, 4)), np.full(17, 6, np.float32))
+    assert_keep_agrees(np.broadcast_to(np.float32(1), (2, 3, 4, 5)), np.zeros(3, np.float32))
+
+
+@pytest.mark.parametrize("shape", [(0, 3, 4, 4), (2, 0, 4, 4), (0, 0, 1, 1), (2, 3, 0, 4), (2, 3, 4, 0)])
+def test_keep_nothing(shape: tuple[int, ...]) -> None:
+    bounds = np.full(shape[1], -np.inf, np.float32)
+    for backend in [REFERENCE, *variants()]:
+        assert_same_bits(backend.keep(np.ones(shape, np.float32), bounds, 0), Crops.empty())
+
+
+def test_keep_box_is_dilated_by_one() -> None:
+    """By hand: one peak inside, one at a corner, one exactly at the bound."""
+    maps = np.zeros((1, 3, 5, 6), np.float32)
+    maps[0, 0, 2, 3] = 2
+    maps[0, 1, 0, 5] = 2
+    maps[0, 2, 2, 2] = 1
+    for backend in [REFERENCE, *variants()]:
+        crops = backend.keep(maps, np.ones(3, np.float32), 9)
+        assert crops.image.tolist() == [9, 9]
+        assert crops.unit.tolist() == [0, 1]
+        assert crops.box.tolist() == [[1, 2, 3, 3], [0, 4, 2, 2]]
+        assert crops.values.tolist() == [0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 2, 0, 0]
+
+
+@given(maps_BUHW(st.integers(1, 4), side=8), arrangements(), st.data())
+def test_nonfinite(maps: np.ndarray, arrange: Callable[[np.ndarray], np.ndarray], data: st.DataObject) -> None:
+    """The first in (image, unit) order is named, whatever the layout and wherever the values are."""
+    assume(maps.size)
+    maps = maps.copy()
+    places = []
+    for _ in range(data.draw(st.integers(1, 3))):
+        place = tuple(data.draw(st.integers(0, side - 1)) for side in maps.shape)
+        maps[place] = data.draw(st.sampled_from([np.nan, np.inf, -np.inf]))
+        places.append(place[:2])
+    first = min(places)
+    for backend in [REFERENCE, *variants()]:
+        with pytest.raises(NonFiniteError) as caught:
+            backend.keep(arrange(maps), np.full(maps.shape[1], 0.5, np.float32), 100)
+        assert (caught.value.image - 100, caught.value.unit) == first
+        for dtype in (np.float16,):
+            with np.errstate(over="ignore"), pytest.raises(NonFiniteError):
+                backend.keep(arrange(maps.astype(dtype)), np.full(maps.shape[1], 0.5, np.float32), 100)
+
+
+# --------------------------------------------------------------------------------------------------- count
+
+
+def count(case: CountCase, backend: Backend, crops: Crops) -> tuple[np.ndarray, np.ndarray]:
+    units = len(case.thresholds)
+    intersection = np.full((units, len(case.vocabulary)), 5, np.int64)  # added to, not overwritten
+    unit_area = np.full((units, len(case.vocabulary.categories)), 7, np.int64)
+    size = case.maps.shape[2], case.maps.shape[3]
+    backend.count(
+        crops, case.first_image, case.thresholds, case.axes, size, case.packed, case.present, intersection, unit_area
+    )
+    return intersection - 5, unit_area - 7
+
+
+def dense(case: CountCase) -> tuple[np.ndarray, np.ndarray]:
+    """I and A of whole maps, without crops or packing."""
+    y, x = case.axes
+    maps = flush(case.maps)
+    t = case.thresholds[:, None, None]
+    with np.errstate(over="ignore", invalid="ignore"):
+        a00, a01 = maps[:, :, y.i0][..., x.i0], maps[:, :, y.i0][..., x.i1]
+        a10, a11 = maps[:, :, y.i1][..., x.i0], maps[:, :, y.i1][..., x.i1]
+        top, bottom = a00 + x.f * (a01 - a00), a10 + x.f * (a11 - a10)
+        on = top + y.f[:, None] * (bottom - top) > t
+    on &= (a00 > t) | (a01 > t) | (a10 > t) | (a11 > t)
+    carried = np.zeros((len(maps), len(case.vocabulary), len(y), len(x)), bool)
+    for image, labels in enumerate(case.labels):
+        for column, number in enumerate(case.vocabulary.numbers):
+            carried[image, column] = (labels.maps == number).any(axis=0) | (number in labels.whole)
+    flat, concepts = on.reshape(*on.shape[:2], -1), carried.reshape(*carried.shape[:2], -1)
+    intersection = np.einsum("nup,ncp->uc", flat.astype(np.int64), concepts.astype(np.int64))
+    area = np.einsum("nu,nc->uc", flat.sum(axis=2, dtype=np.int64), case.present.astype(np.int64))
+    return intersection, area
+
+
+@given(count_cases())
+def test_count(case: CountCase) -> None:
+    """Reference and every variant equal the dense computation, from crops kept with any lower bound."""
+    crops = REFERENCE.keep(case.maps, case.bounds, case.first_image)
+    wanted = dense(case)
+    for backend in [REFERENCE, *variants()]:
+        for got, expected in zip(count(case, backend, crops), wanted, strict=True):
+            np.testing.assert_array_equal(got, expected, err_msg=str(vars(backend)))
+
+
+@given(count_cases())
+def test_silent_units(case: CountCase) -> None:
+    silent = case.silent
+    for backend in [REFERENCE, *variants()]:
+        crops = backend.keep(silent.maps, silent.thresholds, silent.first_image)
+        assert len(crops) == 0
+        assert not any(result.any() for result in count(silent, backend, crops))
+
+
+def whole_width_case(width: int, pixels: int, seed: int) -> CountCase:
+    """One image, 3 units, 9 concepts (more than one group of 8 slots)."""
+    rng = np.random.default_rng(seed)
+    numbers = np.arange(1, 10)
+    vocabulary = Vocabulary(numbers, tuple(map(str, numbers)), np.zeros(9, np.int32), ("c",))
+    labels = [ImageLabels(rng.integers(0, 10, (2, 9, pixels)).astype(np.int32), (9,))]
+    packed = PackedLabels.pack(labels, vocabulary)
+    maps = rng.standard_normal((1, 3, 3, width)).astype(np.float32)
+    grid = make_grid("half_pixel", None, (3, width), (224, 224))
+    axes = grid.axis(0, 9), grid.axis(1, pixels)
+    thresholds = np.array([0, 1, -1], np.float32)
+    return CountCase(maps, thresholds, thresholds, axes, packed, labels, vocabulary, np.ones((1, 1), bool), 0)
+
+
+@pytest.mark.parametrize("isa", ISAS)
+def test_every_width(isa: str) -> None:
+    """Label widths 1 to 130 cross tiles, groups of 16 and words; map widths 1 to 130 cross the registers."""
+    backend = CpuBackend(1, isa)
+    for pixels in range(1, 131):
+        for width in (1, 7, 8, 9, 16, 17, 70, pixels):
+            case = whole_width_case(width, pixels, pixels)
+            crops = REFERENCE.keep(case.maps, case.bounds, 0)
+            for got, expected in zip(count(case, backend, crops), dense(case), strict=True):
+                np.testing.assert_array_equal(got, expected, err_msg=f"{pixels} pixels, {width} features")
+
+
+@pytest.mark.parametrize("backend", [REFERENCE, *(CpuBackend(1, isa) for isa in ISAS)], ids=["reference", *ISAS])
+def test_no_fused_multiply_add(backend: Backend) -> None:
+    """Pixels whose rounding differs when a multiplication and an addition are fused, found by search."""
+    rng = np.random.default_rng(1)
+    a, b = rng.random((2, 4000), np.float32)
+    f = np.float32(1 / 3)
+    apart = a + f * (b - a)
+    fused = (a.astype(np.float64) + np.float64(f) * (b - a).astype(np.float64)).astype(np.float32)
+    lower = np.flatnonzero(apart < fused)
+    higher = np.flatnonzero(apart > fused)
+    assert len(lower) > 50 < len(higher)
+    chosen = np.concatenate([lower[:50], higher[:50]])
+    maps = np.stack([a, b], axis=1)[chosen].reshape(1, 100, 1, 2)
+    # With the smaller of the two results as threshold, a fused evaluation turns on what must be off, or the reverse.
+    thresholds = np.minimum(apart, fused)[chosen]
+    table = AxisTable(np.zeros(1, np.int32), np.ones(1, np.int32), np.full(1, f))
+    point = AxisTable(np.zeros(1, np.int32), np.zeros(1, np.int32), np.zeros(1, np.float32))
+    vocabulary = Vocabulary(np.array([1]), ("one",), np.zeros(1, np.int32), ("c",))
+    labels = [ImageLabels(np.zeros((0, 1, 1), np.int32), (1,))]
+    packed = PackedLabels.pack(labels, vocabulary)
+    case = CountCase(maps, np.full(100, -np.inf, np.float32), thresholds, (point, table), packed, labels, vocabulary,
+                     np.ones((1, 1), bool), 0)  # fmt: skip
+    crops = REFERENCE.keep(maps, case.bounds, 0)
+    intersection, _ = count(case, backend, crops)
+    np.testing.assert_array_equal(intersection[:, 0], (apart > np.minimum(apart, fused))[chosen])
+    assert 0 < intersection.sum() < 100
+
+
+# --------------------------------------------------------------------------------------- whole, and the oracle
+
+
+@st.composite
+def scenes(draw: st.DrawFn) -> tuple[np.ndarray, list[ImageLabels], Vocabulary]:
+    maps = draw(maps_BUHW(st.integers(1, 3), st.integers(1, 3), side=5))
+    vocabulary = draw(vocabularies(most=5))
+    labels = draw(labels_N(vocabulary, len(maps), (draw(st.integers(1, 9)), draw(st.integers(1, 9)))))
+    return maps, labels, vocabulary
+
+
+EXPLICIT = ((1.75, 3.0), (-2.5, 4.0))
+
+
+@given(
+    scenes(),
+    st.sampled_from(["half_pixel", "align_corners", "explicit"]),
+    st.sampled_from(["0.005", "0.05", "0.25", "0.5", "0.9"]),
+    st.sampled_from(["image", "none"]),
+    st.sampled_from([None, 0.0, -0.5, 0.3]),
+)
+def test_score_against_oracle(
+    scene: tuple[np.ndarray, list[ImageLabels], Vocabulary],
+    alignment: str,
+    quantile: str,
+    rule: str,
+    fixed: float | None,
+) -> None:
+    """SPEC 1, all steps, through nd.score on every backend."""
+    maps, labels, vocabulary = scene
+    (height, width), (rows, columns) = maps.shape[2:], labels[0].shape
+    if alignment == "explicit":
+        (sy, sx), (oy, ox) = EXPLICIT
+        tables = oracle.axis_table(rows, height, 11, sy, oy), oracle.axis_table(columns, width, 13, sx, ox)
+    elif alignment == "half_pixel":
+        strides = 11 / height, 13 / width
+        tables = (
+            oracle.axis_table(rows, height, 11, strides[0], (strides[0] - 1) / 2),
+            oracle.axis_table(columns, width, 13, strides[1], (strides[1] - 1) / 2),
+        )
+    else:
+        tables = oracle.corner_table(rows, height), oracle.corner_table(columns, width)
+    found = oracle.dissect(
+        maps,
+        [(image.maps.tolist(), set(image.whole) - {0}) for image in labels],
+        dict(zip(vocabulary.numbers.tolist(), vocabulary.category.tolist(), strict=True)),
+        len(vocabulary.categories),
+        tables,
+        Fraction(quantile),
+        None if fixed is None else [fixed] * maps.shape[1],
+        rule == "image",
+    )
+    for backend in ("reference", "cpu"):
+        result = nd.score(
+            maps,
+            labels,
+            vocabulary,
+            quantile=quantile,
+            thresholds=None if fixed is None else [fixed] * maps.shape[1],
+            alignment=EXPLICIT if alignment == "explicit" else alignment,
+            input_size=(11, 13),
+            category_rule=rule,
+            backend=backend,
+        )
+        assert_equals_oracle(result, found)
+
+
+def assert_equals_oracle(result: nd.LayerResult, found: oracle.Found) -> None:
+    numbers = result.vocabulary.numbers.tolist()
+    assert result.thresholds.tolist() == [float(t) for t in found.thresholds]
+    for unit in range(len(result.thresholds)):
+        for column, number in enumerate(numbers):
+            assert result.counts.intersection[unit, column] == found.intersection[unit, number]
+            assert result.counts.concept_area[column] == found.concept_area[number]
+            assert result.iou[unit, column] == found.iou[unit, number]
+        for category, (number, score) in enumerate(found.best[unit]):
+            assert result.counts.unit_area[unit, category] == found.unit_area[unit, category]
+            column = result.labels.concept[unit, category]
+            assert (numbers[column] if column >= 0 else None) == number
+            assert result.labels.score[unit, category] == score
+        row = result.units()[unit]
+        category, number, score = found.top[unit]
+        assert row.category == ("" if category is None else result.vocabulary.categories[category])
+        assert row.label == ("" if number is None else f"concept{number}")
+        assert row.iou == score
+
+
+# ----------------------------------------------------------------------------------------- store and packing
+
+
+def above_box(crop: np.ndarray, bound: np.float32) -> tuple[slice, slice] | None:
+    ys, xs = np.nonzero(crop > bound)
+    if not len(ys):
+        return None
+    return slice(max(ys.min() - 1, 0), ys.max() + 2), slice(max(xs.min() - 1, 0), xs.max() + 2)
+
+
+@given(maps_BUHW(st.integers(0, 4)), rngs())
+def test_prune(maps: np.ndarray, rng: np.random.Generator) -> None:
+    """Shrinks every crop to the dilated box of what exceeds the bound, or drops it; the rest follows unchanged."""
+    low = thresholds_U(rng, maps)
+    high = thresholds_U(rng, maps, low)
+    crops = REFERENCE.keep(maps, low, 3)
+    starts = crops.starts()
+    expected = Crops.empty()
+    for i in range(len(crops)):
+        y, x, height, width = (int(side) for side in crops.box[i])
+        crop = crops.values[starts[i] : starts[i + 1]].reshape(height, width)
+        inner = above_box(crop, high[crops.unit[i]])
+        if inner is not None:
+            small = crop[inner]
+            box = np.array([[y + inner[0].start, x + inner[1].start, *small.shape]], np.uint16)
+            expected.append(Crops(crops.image[i : i + 1], crops.unit[i : i + 1], box, small.reshape(-1)))
+    crops.truncate(*_core.prune(*crops.arrays, high))
+    assert_same_bits(crops, expected)
+
+
+@given(maps_BUHW(st.integers(0, 4)), rngs())
+def test_prune_keeps_what_keep_would(maps: np.ndarray, rng: np.random.Generator) -> None:
+    """Pruning later gives the same bytes as keeping with the higher bound at once, in one step or two."""
+    low = thresholds_U(rng, maps)
+    middle = thresholds_U(rng, maps, low)
+    high = thresholds_U(rng, maps, middle)
+    once = REFERENCE.keep(maps, high, 0)
+    for steps in ([high], [middle, high], [high, high]):
+        crops = REFERENCE.keep(maps, low, 0)
+        for bounds in steps:
+            crops.truncate(*_core.prune(*crops.arrays, bounds))
+        assert_same_bits(crops, once)
+
+
+@given(maps_BUHW(st.integers(0, 4)), rngs(), st.integers(1, 60))
+def test_kth_largest(maps: np.ndarray, rng: np.random.Generator, rank: int) -> None:
+    bounds = thresholds_U(rng, maps)
+    crops = REFERENCE.keep(maps, bounds, 0)
+    expected = bounds.copy()
+    for unit in range(len(bounds)):
+        values = np.sort(flush(maps[:, unit]).reshape(-1))[::-1]
+        values = values[values > bounds[unit]]
+        if len(values) >= rank:
+            expected[unit] = values[rank - 1]
+    for threads in (1, 2, 3, 8):
+        got = _core.kth_largest(*crops.arrays, bounds, rank, threads=threads)
+        assert got.tobytes() == expected.tobytes()
+
+
+@given(st.data())
+def test_pack(data: st.DataObject) -> None:
+    """Bit 8·y + x of word [tile, slot] is pixel (y, x) of the tile; overlapping maps are ORed."""
+    vocabulary = data.draw(vocabularies())
+    size = data.draw(st.integers(1, 40)), data.draw(st.integers(1, 40))
+    (labels,) = data.draw(labels_N(vocabulary, 1, size))
+    packed = PackedLabels.pack([labels], vocabulary)
+    assert len(packed.slot_concept) % 8 == 0
+    words = packed.words.reshape(-1, max(len(packed.slot_concept), 1))
+    tiles_x = (size[1] + 7) // 8
+    found = {}
+    for slot, column in enumerate(packed.slot_concept):
+        bits = np.array([[int(words[y // 8 * tiles_x + x // 8, slot]) >> (8 * (y % 8) + x % 8) & 1
+                          for x in range(size[1])] for y in range(size[0])], bool)  # fmt: skip
+        # Nothing outside the image either: the padding would be counted.
+        assert sum(int(word).bit_count() for word in words[:, slot]) == bits.sum() == packed.slot_area[slot]
+        if column >= 0:
+            found[int(column)] = bits
+        else:
+            assert not bits.any()
+    whole = {int(vocabulary.columns[n]) for n in labels.whole if n}
+    assert packed.whole.tolist() == sorted(whole)
+    for column, number in enumerate(vocabulary.numbers):
+        expected = (labels.maps == number).any(axis=0)
+        if column in whole or not expected.any():
+            assert column not in found
+        else:
+            np.testing.assert_array_equal(found[column], expected)
+
+
+def test_flush() -> None:
+    """Below 2⁻⁷² counts as +0, −0 too; 2⁻⁷² itself does not."""
+    tiny = np.float32(2.0**-72)
+    given_ = np.array([tiny, -tiny, np.nextafter(tiny, np.float32(0)), -0.0, 1e-45, -1e-45, 1], np.float32)
+    expected = np.array([tiny, -tiny, 0, 0, 0, 0, 1], np.float32)
+    assert flush(given_).tobytes() == expected.tobytes()
+    assert widen(given_.reshape(1, 1, 1, -1)).tobytes() == expected.tobytes()
+    for backend in [REFERENCE, *variants()]:
+        for arrange in ARRANGEMENTS.values():
+            maps = arrange(np.repeat(given_, 16).reshape(1, 7, 16, 1).transpose(0, 2, 1, 3))
+            crops = backend.keep(maps, np.zeros(16, np.float32), 0)
+            # Above 0 are 2⁻⁷² at row 0 and 1 at row 6, so all rows are kept.
+            assert crops.values.tobytes() == np.tile(expected, 16).tobytes()
+            lowest = backend.keep(maps[:, :, 2:6], np.zeros(16, np.float32), 0)
+            assert len(lowest) == 0, "flushed values do not exceed 0"
