@@ -200,9 +200,8 @@ def dense(case: CountCase) -> tuple[np.ndarray, np.ndarray]:
     for image, labels in enumerate(case.labels):
         for column, number in enumerate(case.vocabulary.numbers):
             carried[image, column] = (labels.maps == number).any(axis=0) | (number in labels.whole)
-    flat, concepts = on.reshape(*on.shape[:2], -1), carried.reshape(*carried.shape[:2], -1)
-    intersection = np.einsum("nup,ncp->uc", flat.astype(np.int64), concepts.astype(np.int64))
-    area = np.einsum("nu,nc->uc", flat.sum(axis=2, dtype=np.int64), case.present.astype(np.int64))
+    intersection = np.einsum("nuyx,ncyx->uc", on.astype(np.int64), carried.astype(np.int64))
+    area = np.einsum("nu,nc->uc", on.sum(axis=(2, 3), dtype=np.int64), case.present.astype(np.int64))
     return intersection, area
 
 

@@ -188,9 +188,15 @@ def _preprocess(arguments: argparse.Namespace, model: Any) -> Any:
 
 
 def _demo(arguments: argparse.Namespace) -> None:
-    from .demo import run_demo
+    from .demo import LAYER, run_demo
+    from .summary import layer_text
 
-    run_demo(arguments.out, seed=arguments.seed, images=arguments.images)
+    results = run_demo(arguments.out, seed=arguments.seed, images=arguments.images)
+    for name, result in results.items():
+        print(f"{name} weights\n{layer_text(result[LAYER])}\n")
+    unique = {name: sum(result[LAYER].unique_detectors().values()) for name, result in results.items()}
+    print(f"concepts that units detect: {unique['trained']} after training, {unique['random']} with random weights")
+    print(f"results and drawn scenes are in {arguments.out}")
 
 
 def _synth(arguments: argparse.Namespace) -> None:

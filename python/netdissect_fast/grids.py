@@ -77,9 +77,7 @@ class Grid:
                 f"a grid needs sizes of at least 1, got map {self.size} and network input {self.input_size}"
             )
         if self.alignment not in ALIGNMENTS:
-            raise ArgumentError(
-                f"unknown alignment {self.alignment!r}: expected one of {', '.join(ALIGNMENTS)}"
-            )
+            raise ArgumentError(f"unknown alignment {self.alignment!r}: expected one of {', '.join(ALIGNMENTS)}")
         if not all(math.isfinite(s) and s > 0 for s in self.stride):
             raise ArgumentError(
                 f"a grid's stride must be positive and finite, got {self.stride}: give the distance between two "
@@ -94,9 +92,7 @@ class Grid:
     def axis(self, axis: int, labels: int) -> AxisTable:
         """Table of one axis (0 = y, 1 = x) for ``labels`` label pixels along it (SPEC 1.2)."""
         if axis not in (0, 1) or labels < 0:
-            raise ArgumentError(
-                f"expected axis 0 (y) or 1 (x) and labels ≥ 0, got axis {axis}, labels {labels}"
-            )
+            raise ArgumentError(f"expected axis 0 (y) or 1 (x) and labels ≥ 0, got axis {axis}, labels {labels}")
         w = self.size[axis]
         p = np.arange(labels, dtype=np.float64)
         if self.alignment == "align_corners":
@@ -132,9 +128,7 @@ class Grid:
                 str(data["alignment"]),
             )
         except (KeyError, TypeError, ValueError) as error:
-            raise ArgumentError(
-                f"expected a grid as Grid.to_json writes it, got {data!r} ({error})"
-            ) from error
+            raise ArgumentError(f"expected a grid as Grid.to_json writes it, got {data!r} ({error})") from error
 
 
 def _table(x: Float64Array, w: int) -> AxisTable:
@@ -182,7 +176,7 @@ def make_grid(
         return Grid(size, input_size, traced.stride, traced.offset, "receptive_field")
     if tuple(size) != (1, 1):
         if isinstance(traced, Traced):
-            why = f"its output was traced as a {traced.size[0]}×{traced.size[1]} map but came as {height}×{width}"
+            why = f"its output was traced as a map of {traced.size} but came as {tuple(size)}"
         else:
             why = str(traced) if traced else "it was not traced"
         warnings.warn(

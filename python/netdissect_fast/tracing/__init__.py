@@ -1,5 +1,7 @@
 """Where the features of a layer are centred on the input, found by following one real forward pass."""
 
-from .tracer import GridTracer, Traced, Unknown, trace_grids
+from .traced import Traced
+from .tracer import GridTracer, trace_grids
+from .tracks import Unknown
 
 __all__ = ["GridTracer", "Traced", "Unknown", "trace_grids"]

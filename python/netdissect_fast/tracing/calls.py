@@ -16,7 +16,7 @@ Known: TypeAlias = Track | Unknown | None  # None: nothing of the image is in it
 
 @dataclass(frozen=True)
 class Call:
-    """Operation ``name`` with its arguments by schema name, what it returned, and what is known of tensors."""
+    """Operation ``name``: its arguments by schema name, what it returned, what is known of tensors."""
 
     name: str
     args: dict[str, Any]
@@ -29,7 +29,7 @@ class Call:
         return tuple(self.results[0].shape)
 
     def track(self, *names: str) -> Track:
-        """Track of the first of these arguments that the operation has. Without one the rule cannot follow."""
+        """Track of the first of these arguments that the operation has; without one it cannot be followed."""
         known = self.find(next(self.args[name] for name in names if name in self.args))
         if not isinstance(known, Track):
             raise NotUnderstood(known)

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from .branches import meet
 from .calls import Call, rule
-from .tracks import TOKENS, NotUnderstood, Part, Track, Unknown, length, meet, places, plain
+from .tracks import TOKENS, NotUnderstood, Part, Track, Unknown, length, places, plain
 
 
-@rule(
-    "view", "_unsafe_view", "reshape", "_reshape_alias", "_reshape_copy", "view_copy", "flatten", "unflatten"
-)
+@rule("view", "_unsafe_view", "reshape", "_reshape_alias", "_reshape_copy", "view_copy", "flatten", "unflatten")
 def view(call: Call) -> Track:
     """The same elements under another shape."""
     return call.track("self").regroup(call.shape)
@@ -56,10 +55,8 @@ def expand(call: Call) -> Track:
 @rule("repeat")
 def repeat(call: Call) -> Track:
     """Copies side by side, along dimensions that are not on the image."""
-    x = meet(
-        [call.track("self")],
-        (1,) * (len(call.shape) - len(call.track("self").dims)) + _sizes(call.track("self")),
-    )
+    x = call.track("self")
+    x = replace(x, dims=((),) * (len(call.shape) - len(x.dims)) + x.dims)
     for d, size in enumerate(call.shape):
         if size != length(x.dims[d]):
             if places(x.dims[d]):
@@ -219,8 +216,8 @@ def shuffle(call: Call) -> Track:
 
 
 @rule(
-    "mean", "sum", "nansum", "nanmean", "amax", "amin", "max", "min", "argmax", "argmin", "prod", "any", "all", "median",
-    "std", "var", "std_mean", "var_mean", "logsumexp", "norm", "linalg_vector_norm",
+    "mean", "sum", "nansum", "nanmean", "amax", "amin", "max", "min", "argmax", "argmin", "prod", "any", "all",
+    "median", "std", "var", "std_mean", "var_mean", "logsumexp", "norm", "linalg_vector_norm",
 )  # fmt: skip
 def reduce(call: Call) -> Track:
     """A reduction: over the image's dimensions it leaves one value for all of it."""

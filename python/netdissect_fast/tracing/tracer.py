@@ -1,54 +1,25 @@
-"""Follow one forward pass, operation by operation, and say where a layer's features are centred on the input."""
+"""Follow one forward pass, operation by operation, to find where a layer's features are centred."""
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
 
+from ..errors import ShapeError
 from . import layouts, products, windows
-from .calls import RULES, Call, Known
-from .tracks import (
-    TOKENS,
-    NotUnderstood,
-    Part,
-    Track,
-    Unknown,
-    X,
-    Y,
-    length,
-    meet,
-    places,
-    plain,
-    source,
-    track,
-)
+from .branches import meet
+from .calls import RULES, Call
+from .traced import Traced, describe
+from .tracks import NotUnderstood, Track, Unknown, length, source
 
 if TYPE_CHECKING:
     import torch
 
 _RULE_MODULES = (layouts, products, windows)  # imported for the rules they register
 _FRESH = ("empty", "zeros", "ones", "full", "rand", "randn", "randint", "bernoulli")
-
-
-@dataclass(frozen=True)
-class Traced:
-    """A layer's place on the input. Pairs are (y, x), lengths in input pixels.
-
-    size    (H, W) of the map; (1, 1) where one value stands for the whole image
-    stride  from one feature to the next
-    offset  where feature 0 is centred; the centre of pixel 0 is 0.0
-    field   extent of the receptive field (of the largest branch; attention and gates not counted)
-    prefix  extra tokens (class, registers) before the H·W patches, for outputs [B, T, D]; else None
-    """
-
-    size: tuple[int, int]
-    stride: tuple[float, float]
-    offset: tuple[float, float]
-    field: tuple[float, float]
-    prefix: int | None = None
 
 
 class GridTracer:
@@ -58,9 +29,8 @@ class GridTracer:
 
         with GridTracer(images) as tracer:      # images [1, c, h, w]; turns gradients off
             model(images)                       # a forward hook may call tracer.lookup(output)
-
-    The model runs as it is (put it in eval mode first) and is not changed; one pass costs little more than without.
-    ``lookup`` may be called inside and after the ``with`` block, for any tensor still alive.
+    The model runs as it is (put it in eval mode first) and is not changed. ``lookup`` may be called inside and
+    after the ``with`` block, for any tensor still alive.
     """
 
     def __init__(self, images: torch.Tensor | None = None) -> None:
@@ -76,8 +46,6 @@ class GridTracer:
     def start(self, images: torch.Tensor) -> None:
         """Take ``images`` [B, c, h, w] as the input: its pixels are the unit of every grid."""
         if images.ndim != 4:
-            from ..errors import ShapeError
-
             raise ShapeError(f"expected network input [B, c, h, w], got shape {tuple(images.shape)}")
         self._input = (images.shape[2], images.shape[3])
         self._known[images] = source(images.shape)
@@ -113,9 +81,7 @@ class GridTracer:
         name = name if name in RULES else name.removesuffix("_")
         elementwise = torch.Tag.pointwise in func.tags
         if name not in RULES and not elementwise:
-            with (
-                self._mode
-            ):  # composite operations, seen whole in inference mode: follow what they consist of
+            with self._mode:  # composite operations, seen whole in inference mode: follow what they consist of
                 parts = func.decompose(*args, **kwargs)
             if parts is not NotImplemented:
                 return parts
@@ -135,17 +101,15 @@ class GridTracer:
                 self._known[tensor] = known
         return result
 
-    def _infer(
-        self, call: Call, operands: list[torch.Tensor], op: str, elementwise: bool
-    ) -> list[Track | Unknown]:
+    def _infer(self, call: Call, operands: list[torch.Tensor], op: str, elementwise: bool) -> list[Track | Unknown]:
         """What is known of each result."""
         try:
             if call.name in RULES:
                 found = RULES[call.name](call)
             elif elementwise:
-                found = _elementwise(call, operands)
+                found = products.elementwise(call, operands)
             else:
-                found = _anything(call, operands)
+                found = products.anything(call, operands)
         except NotUnderstood as outcome:
             return [outcome.cause or Unknown(op)] * len(call.results)
         except (LookupError, TypeError, ValueError, ArithmeticError, StopIteration):
@@ -162,38 +126,31 @@ class GridTracer:
         target = call.results[0]
         before = self._known.get(target)
         filled = elementwise or call.name in ("copy_", "fill", "zero") or call.name not in RULES
-        if (
-            filled
-            and isinstance(before, Track)
-            and not any(t in self._known for t in operands if t is not target)
-        ):
+        if filled and isinstance(before, Track) and not any(t in self._known for t in operands if t is not target):
             return  # filled, scaled or overwritten by constants: everything stays where it was
         (known, *_) = self._infer(call, operands, op, elementwise)
         self._known[target] = known
         base = target._base
         if base is None or known == before:
             return
-        held = self._known.get(base)
-        whole = known if isinstance(known, Unknown) else _around(known, target, base)
-        if isinstance(held, Track) and isinstance(whole, Track):
-            covered = target.numel() / base.numel()
-            if _aligned(held, whole):
-                whole = meet([held, whole], base.shape)
-            else:  # a border that wraps around, say, leaves the bulk where it is
-                whole = held if covered < 0.5 else Unknown(op)
-        elif isinstance(held, Unknown):
-            whole = held
-        self._known[base] = whole if whole is not None else Unknown(op)
+        held, share = self._known.get(base), target.numel() / base.numel()
+        whole = known if isinstance(known, Unknown) else _around(known, target, base) or Unknown(op)
+        if isinstance(held, Unknown) or (isinstance(held, Track) and isinstance(whole, Track) and share < 0.5):
+            whole = held  # a border that wraps around, say, leaves the bulk where it is
+        elif isinstance(held, Track) and isinstance(whole, Track):
+            whole = meet([held, whole], base.shape) if _aligned(held, whole) else Unknown(op)
+        self._known[base] = whole
 
 
 def _around(known: Track, view: torch.Tensor, base: torch.Tensor) -> Track | None:
-    """Track of ``base`` when a contiguous block of it, ``view``, was written with ``known``; None if not such a block."""
+    """Track of ``base`` after ``known`` was written to its block ``view``; None if not a plain block."""
     if view.ndim != base.ndim or view.stride() != base.stride():
         return None
-    rest = view.storage_offset() - base.storage_offset()
+    strides = [int(stride) for stride in base.stride()]
+    rest = int(view.storage_offset()) - int(base.storage_offset())
     try:
-        for d in sorted(range(base.ndim), key=lambda d: -base.stride(d)):
-            start, rest = divmod(rest, base.stride(d)) if base.shape[d] > 1 else (0, rest)
+        for d in sorted(range(base.ndim), key=lambda d: -strides[d]):
+            start, rest = divmod(rest, strides[d]) if base.shape[d] > 1 else (0, rest)
             known = known.resample(d, base.shape[d], 1, -start, 0)
     except (NotUnderstood, ZeroDivisionError):
         return None
@@ -206,84 +163,6 @@ def _aligned(a: Track, b: Track) -> bool:
     )
 
 
-def _elementwise(call: Call, operands: list[torch.Tensor]) -> Track:
-    """Element by element, operands broadcast: the largest receptive field among those that are not constant."""
-    known: list[tuple[torch.Tensor, Known]] = [(t, call.find(t)) for t in operands]
-    tracks = [k for _, k in known if isinstance(k, Track)]
-    causes = [(t, k) for t, k in known if isinstance(k, Unknown)]
-    met = meet(tracks, call.shape) if tracks else None
-    for tensor, cause in causes:
-        wide = (1,) * (len(call.shape) - tensor.ndim) + tuple(tensor.shape)
-        # A gate, one value for the whole image, cannot move the map that it scales.
-        if (
-            met is None
-            or not met.placed
-            or any(places(dim) and wide[d] > 1 for d, dim in enumerate(met.dims))
-        ):
-            raise NotUnderstood(cause)
-    if met is None:
-        raise NotUnderstood
-    return met
-
-
-def _anything(call: Call, operands: list[torch.Tensor]) -> list[Track]:
-    """An operation without a rule: harmless as long as nothing in it has a place on the image."""
-    known = [call.find(t) for t in operands]
-    for k in known:
-        if isinstance(k, Unknown):
-            raise NotUnderstood(k)
-    tracks = [k for k in known if isinstance(k, Track)]
-    if any(t.placed for t in tracks):
-        raise NotUnderstood
-    return [track(tracks[0].axes, map(plain, t.shape)) for t in call.results]
-
-
-def describe(known: Track, input_size: tuple[int, int]) -> Traced | Unknown:
-    """Grid of a tensor from its track: find the dimensions that are the image, mix what is left over."""
-    for d, dim in enumerate(known.dims):
-        if (
-            len(dim) == 2
-            and dim[0].axis in (Y, X)
-            and not known.elsewhere(dim[0].axis, d)
-            and len(known.dims) > 2
-        ):
-            try:
-                known = known.resolve(d)
-            except NotUnderstood:
-                continue
-    pure = [d for d, dim in enumerate(known.dims) if places(dim) and all(part.axis >= 0 for part in dim)]
-    for d, dim in enumerate(known.dims):
-        if places(dim) and d not in pure:
-            known = known.collapse(d, length(dim))
-    sizes, strides, offsets, fields, order = [], [], [], [], []
-    prefix = None
-    for a in (Y, X):
-        found = [(d, p) for d in pure for p in places(known.dims[d]) if p.axis == a]
-        if len(found) > 1:
-            return Unknown("", "its values are grouped in windows")
-        axis, (where, part) = known.axes[a], found[0] if found else (-1, Part(1, a))
-        sizes.append(part.size)
-        strides.append(float(axis.stride) if found else float(input_size[a]))
-        offsets.append(float(axis.offset) if found else (input_size[a] - 1) / 2)
-        fields.append(float(axis.field))
-        order.append((where, [p.axis for p in places(known.dims[where])]) if found else (-1, []))
-    if not pure and sum(length(dim) > 1 for dim in known.dims[1:]) > 1:
-        return Unknown("", "its values have no place on the image")
-    if any(axes == [X, Y] for _, axes in order):
-        return Unknown("", "its tokens run down the image's columns")
-    if pure:
-        first = known.dims[pure[0]]
-        tokens = len(places(first)) == 2
-        prefix = (first[0].before if first[0].axis == TOKENS else 0) if tokens else None
-    return Traced(
-        (sizes[0], sizes[1]),
-        (strides[0], strides[1]),
-        (offsets[0], offsets[1]),
-        (fields[0], fields[1]),
-        prefix,
-    )
-
-
 def trace_grids(
     model: torch.nn.Module,
     layers: Mapping[str, torch.nn.Module],
@@ -292,8 +171,8 @@ def trace_grids(
 ) -> dict[str, Traced | Unknown]:
     """Grids of several layers from one forward pass of ``run`` (default: the model) on ``example``.
 
-    ``layers``: name → module. A name "layer:key" means entry ``key`` of an output that is a dict, list or tuple.
-    A layer that did not run, or ran twice on different grids, is Unknown. Hooks are removed in any case.
+    ``layers``: name → module. A name "layer:key" means entry ``key`` of a dict, list or tuple output. A layer
+    that did not run, or ran twice on different grids, is Unknown. Hooks are removed in any case.
     """
     tracer, found = GridTracer(example), dict[str, Traced | Unknown]()
 
@@ -301,11 +180,7 @@ def trace_grids(
         def record(module: object, args: object, output: object) -> None:
             grid = _entry(tracer, name, output)
             first = found.setdefault(name, grid)
-            if (
-                isinstance(first, Traced)
-                and isinstance(grid, Traced)
-                and replace(first, field=grid.field) == grid
-            ):
+            if isinstance(first, Traced) and isinstance(grid, Traced) and replace(first, field=grid.field) == grid:
                 found[name] = first if first.field > grid.field else grid
             elif first != grid:
                 found[name] = Unknown("", "the layer runs more than once, on different grids")
@@ -347,11 +222,11 @@ def _mode_class() -> Any:
     """The dispatch mode, made when torch is first needed."""
     from torch.utils._python_dispatch import TorchDispatchMode
 
-    class Mode(TorchDispatchMode):
+    class Mode(TorchDispatchMode):  # type: ignore[no-untyped-call]
         supports_higher_order_operators = True
 
         def __init__(self, follow: Callable[..., Any]) -> None:
-            super().__init__()
+            super().__init__()  # type: ignore[no-untyped-call]
             self.follow = follow
 
         def __torch_dispatch__(

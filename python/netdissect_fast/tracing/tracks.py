@@ -1,7 +1,7 @@
-"""What is known of one tensor: which of its dimensions run along the image, and where their features are centred.
+"""What is known of one tensor: which of its dimensions run along the image, and where their features are.
 
-A dimension is a tuple of parts, outermost first. Views split and join parts, permutations move them; windows, token
-sequences, channels-last maps and pixel shuffles are all just other arrangements of the same two axes.
+A dimension is a tuple of parts, outermost first. Views split and join parts, permutations move them; windows,
+token sequences, channels-last maps and pixel shuffles are just other arrangements of the same two axes.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Axis:
     field: Fraction
 
     def resample(self, scale: Fraction, shift: Fraction, taps: Fraction) -> Axis:
-        """The axis whose index j stands at this one's scale·j + shift, each index seeing ``taps`` steps more."""
+        """The axis whose index j stands at scale·j + shift of this one and sees ``taps`` steps more."""
         return Axis(self.stride * scale, self.offset + self.stride * shift, self.field + self.stride * taps)
 
 
@@ -51,8 +51,8 @@ class Axis:
 class Part:
     """A factor of a dimension's size: ``size`` positions that are ``step`` indices of ``axis`` apart.
 
-    PLAIN parts (channels, batch, heads) have no place on the image. TOKENS parts hold a grid (``inner``) after
-    ``before`` extra tokens and perhaps before others.
+    PLAIN parts (channels, batch, heads) have no place on the image. TOKENS parts hold a grid (``inner``)
+    after ``before`` extra tokens and perhaps before others.
     """
 
     size: int
@@ -127,7 +127,7 @@ class Track:
         return track(self.axes, (*self.dims[:d], *self.dims[d + 1 :]))
 
     def collapse(self, d: int, size: int) -> Track:
-        """Everything along dimension ``d`` mixed into each of ``size`` values: a mean, a fully connected layer."""
+        """Everything along dimension ``d`` mixed into each of ``size`` values: a mean, a linear layer."""
         axes = list(self.axes)
         for part in places(self.dims[d]):
             reach = Fraction((part.size - 1) * part.step)
@@ -159,9 +159,7 @@ class Track:
             raise NotUnderstood
         return track(self.axes, dims)
 
-    def resample(
-        self, d: int, size: int, scale: Fraction | int, shift: Fraction | int, taps: Fraction | int
-    ) -> Track:
+    def resample(self, d: int, size: int, scale: Fraction | int, shift: Fraction | int, taps: Fraction | int) -> Track:
         """Dimension ``d`` sampled anew: index j of the new one stands at scale·j + shift of the old one."""
         dim = self.dims[d]
         if not places(dim):
@@ -176,7 +174,7 @@ class Track:
         return track((axes[Y], axes[X]), dims)
 
     def resolve(self, d: int) -> Track:
-        """Dimension ``d`` as one whole image axis: a pixel shuffle's sub-positions become indices of their own."""
+        """Dimension ``d`` as one whole image axis: sub-positions of a pixel shuffle become indices."""
         dim = self.dims[d]
         if not dim or dim[0].axis not in (Y, X) or len(dim) > 2 or self.elsewhere(dim[0].axis, d):
             raise NotUnderstood
@@ -214,55 +212,3 @@ def source(shape: Sequence[int]) -> Track:
     pixel = Axis(Fraction(1), Fraction(0), Fraction(1))
     batch, channels, height, width = shape
     return track((pixel, pixel), [plain(batch), plain(channels), [Part(height, Y)], [Part(width, X)]])
-
-
-def meet(tracks: Sequence[Track], shape: Sequence[int]) -> Track:
-    """Where branches meet (add, multiply, concatenate): per axis, the one with the larger receptive field.
-
-    Branches of equal field but different centres count as their union (patch merging). A branch that is constant
-    along an axis (broadcast: a gate, a pooled context) has no say in where that axis lies.
-    """
-    wide = [replace(t, dims=((),) * (len(shape) - len(t.dims)) + t.dims) for t in tracks]
-    try:
-        dims = _common(wide, shape)
-    except NotUnderstood:  # the same map may be there as pixel shuffle and as plain axis
-        wide = [_resolved(t) for t in wide]
-        dims = _common(wide, shape)
-    axes = tuple(_larger([t for t in wide if _spans(t, a, shape)] or wide, a) for a in (Y, X))
-    return track((axes[0], axes[1]), dims)
-
-
-def _spans(t: Track, axis: int, shape: Sequence[int]) -> bool:
-    carried = [d for d, dim in enumerate(t.dims) if any(p.axis == axis for p in places(dim))]
-    return bool(carried) and all(length(t.dims[d]) == shape[d] for d in carried)
-
-
-def _common(tracks: Sequence[Track], shape: Sequence[int]) -> list[Dim]:
-    dims: list[Dim] = []
-    for d, size in enumerate(shape):
-        forms = {t.dims[d] for t in tracks if places(t.dims[d]) and length(t.dims[d]) == size}
-        if len(forms) > 1:
-            raise NotUnderstood
-        dims.append(forms.pop() if forms else plain(size))
-    return dims
-
-
-def _resolved(t: Track) -> Track:
-    for d, dim in enumerate(t.dims):
-        if (
-            len(dim) == 2
-            and dim[0].axis in (Y, X)
-            and dim[1].axis == PLAIN
-            and not t.elsewhere(dim[0].axis, d)
-        ):
-            t = t.resolve(d)
-    return t
-
-
-def _larger(tracks: Sequence[Track], a: int) -> Axis:
-    best = max((t.axes[a] for t in tracks), key=lambda axis: axis.field)
-    equal = [
-        t.axes[a].offset for t in tracks if (t.axes[a].field, t.axes[a].stride) == (best.field, best.stride)
-    ]
-    spread = max(equal) - min(equal)
-    return Axis(best.stride, min(equal) + spread / 2, best.field + spread)

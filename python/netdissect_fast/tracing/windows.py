@@ -1,9 +1,10 @@
-"""Rules of operations that slide or resample: convolution, pooling, padding, up- and downsampling, unfolding."""
+"""Rules of operations that slide or resample: convolution, pooling, padding, interpolation, unfolding."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from fractions import Fraction
+from itertools import pairwise
 
 from .calls import Call, rule
 from .tracks import NotUnderstood, Track, length, places, plain
@@ -28,14 +29,7 @@ def convolution(call: Call) -> Track:
     return x
 
 
-@rule(
-    *(
-        f"{kind}_pool{n}d{tail}"
-        for kind in ("max", "avg")
-        for n in (1, 2, 3)
-        for tail in ("", "_with_indices")
-    )
-)
+@rule(*(f"{kind}_pool{n}d{tail}" for kind in ("max", "avg") for n in (1, 2, 3) for tail in ("", "_with_indices")))
 def pool(call: Call) -> Track:
     """Max and average pooling over the last dimensions; ceil_mode only shows in the size."""
     x, shape = call.track("self"), call.shape
@@ -50,9 +44,7 @@ def pool(call: Call) -> Track:
     return x
 
 
-@rule(
-    *(f"{mark}adaptive_{kind}_pool{n}d" for mark in ("", "_") for kind in ("max", "avg") for n in (1, 2, 3))
-)
+@rule(*(f"{mark}adaptive_{kind}_pool{n}d" for mark in ("", "_") for kind in ("max", "avg") for n in (1, 2, 3)))
 def adaptive_pool(call: Call) -> Track:
     """Adaptive pooling where its windows are evenly spaced and of one size, or there is one window."""
     x, shape = call.track("self"), call.shape
@@ -61,7 +53,7 @@ def adaptive_pool(call: Call) -> Track:
         out, size = shape[d], length(x.dims[d])
         starts = [j * size // out for j in range(out)]
         lengths = {-(-(j + 1) * size // out) - start for j, start in enumerate(starts)}
-        steps = {b - a for a, b in zip(starts, starts[1:], strict=False)}
+        steps = {b - a for a, b in pairwise(starts)}
         if len(lengths) > 1 or len(steps) > 1:
             raise NotUnderstood
         kernel = lengths.pop()
@@ -120,7 +112,7 @@ def _factors(call: Call, n: int) -> list[float | None]:
 
 
 def _nearest(scale: Fraction, *, exact: bool) -> Fraction:
-    """Mean over j of (index taken − scale·j), where the index taken is ⌊scale·j⌋, or ⌊scale·(j + ½)⌋ if exact."""
+    """Mean over j of (index taken − scale·j), the index taken being ⌊scale·j⌋, if exact ⌊scale·(j + ½)⌋."""
     period = scale.denominator
     start = scale / 2 if exact else Fraction(0)
     return sum(((j * scale + start) // 1 - j * scale for j in range(period)), Fraction(0)) / period

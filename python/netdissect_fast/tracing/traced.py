@@ -1,0 +1,66 @@
+"""The grid of a layer as the tracer reports it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .tracks import TOKENS, NotUnderstood, Part, Track, Unknown, X, Y, length, places
+
+
+@dataclass(frozen=True)
+class Traced:
+    """A layer's place on the input. Pairs are (y, x), lengths in input pixels.
+
+    size    (H, W) of the map; (1, 1) where one value stands for the whole image
+    stride  from one feature to the next
+    offset  where feature 0 is centred; the centre of pixel 0 is 0.0
+    field   extent of the receptive field (of the largest branch; attention and gates not counted)
+    prefix  extra tokens (class, registers) before the H·W patches, for outputs [B, T, D]; else None
+    """
+
+    size: tuple[int, int]
+    stride: tuple[float, float]
+    offset: tuple[float, float]
+    field: tuple[float, float]
+    prefix: int | None = None
+
+
+def describe(known: Track, input_size: tuple[int, int]) -> Traced | Unknown:
+    """Grid of a tensor from its track: find the dimensions that are the image, mix what is left over."""
+    for d, dim in enumerate(known.dims):
+        if len(dim) == 2 and dim[0].axis in (Y, X) and not known.elsewhere(dim[0].axis, d) and len(known.dims) > 2:
+            try:
+                known = known.resolve(d)
+            except NotUnderstood:
+                continue
+    pure = [d for d, dim in enumerate(known.dims) if places(dim) and all(part.axis >= 0 for part in dim)]
+    for d, dim in enumerate(known.dims):
+        if places(dim) and d not in pure:
+            known = known.collapse(d, length(dim))
+    sizes, strides, offsets, fields, order = [], [], [], [], []
+    prefix = None
+    for a in (Y, X):
+        found = [(d, p) for d in pure for p in places(known.dims[d]) if p.axis == a]
+        if len(found) > 1:
+            return Unknown("", "its values are grouped in windows")
+        axis, (where, part) = known.axes[a], found[0] if found else (-1, Part(1, a))
+        sizes.append(part.size)
+        strides.append(float(axis.stride) if found else float(input_size[a]))
+        offsets.append(float(axis.offset) if found else (input_size[a] - 1) / 2)
+        fields.append(float(axis.field))
+        order.append((where, [p.axis for p in places(known.dims[where])]) if found else (-1, []))
+    if not pure and sum(length(dim) > 1 for dim in known.dims[1:]) > 1:
+        return Unknown("", "its values have no place on the image")
+    if any(axes == [X, Y] for _, axes in order):
+        return Unknown("", "its tokens run down the image's columns")
+    if pure:
+        first = known.dims[pure[0]]
+        tokens = len(places(first)) == 2
+        prefix = (first[0].before if first[0].axis == TOKENS else 0) if tokens else None
+    return Traced(
+        (sizes[0], sizes[1]),
+        (strides[0], strides[1]),
+        (offsets[0], offsets[1]),
+        (fields[0], fields[1]),
+        prefix,
+    )
