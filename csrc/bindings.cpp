@@ -62,7 +62,8 @@ py::tuple keep(const py::array& array, const py::array& bounds_array, int64_t fi
   const Maps maps = view_maps(array, bfloat16);
   const View<float> bounds(bounds_array, "bounds", {maps.units});
   positive(threads, "threads");
-  require(first_image >= 0 && first_image + maps.images <= INT32_MAX, "more than 2^31 images");
+  require(first_image >= 0 && first_image <= INT32_MAX - maps.images,
+          "first_image must be at least 0, and every image's number below 2^31");
   std::vector<Box> boxes(static_cast<size_t>(maps.images * maps.units));
   std::vector<int32_t> image, unit;
   std::vector<Box> box;
@@ -72,7 +73,8 @@ py::tuple keep(const py::array& array, const py::array& bounds_array, int64_t fi
   {
     const py::gil_scoped_release released;
     const KeepJob job{maps, bounds.data(), boxes.data()};
-    std::vector<NonFinite> found(static_cast<size_t>(std::max<int64_t>(1, threads)), NonFinite{-1, -1});
+    const auto parts = static_cast<size_t>(std::max<int64_t>(1, std::min(threads, maps.units)));
+    std::vector<NonFinite> found(parts, NonFinite{-1, -1});
     parallel_ranges(maps.units, threads, [&](int64_t first, int64_t last, int64_t part) {
       std::vector<float> scratch(static_cast<size_t>(maps.height * maps.width));
       kernels.keep(job, first, last, scratch.data(), &found[static_cast<size_t>(part)]);
@@ -282,6 +284,8 @@ void count(const py::tuple& crop_arrays, int64_t first_image, const py::array& t
                          crop_arrays[2].cast<py::array>(), crop_arrays[3].cast<py::array>());
   const View<float> thresholds(thresholds_array, "thresholds", {kAny});
   const int64_t units = thresholds.size(), height = std::get<0>(map_size), width = std::get<1>(map_size);
+  require(height >= 0 && height <= kLargestSide && width >= 0 && width <= kLargestSide,
+          "map_size must lie between 0 and 65535 on each side");
   const View<int64_t> intersection(intersection_array, "intersection", {units, kAny}, true);
   const View<int64_t> unit_area(unit_area_array, "unit_area", {units, kAny}, true);
   const AxisTable y(y_table, height, "y"), x(x_table, width, "x");

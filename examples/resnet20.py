@@ -1,10 +1,10 @@
 """ResNet-20 for CIFAR-10 (He et al., 2015, arXiv 1512.03385, section 4.2) as a model file for the command line.
 
-    netdissect-fast dissect --model examples/resnet20.py:resnet20 --weights resnet20_cifar10-12fca82f.th \\
+    netdissect-fast dissect --model examples/resnet20.py:resnet20 --weights resnet20_cifar10-12fca82f.th
         --layers layer2,layer3 --data broden1_224 --out results
 
 Its shortcuts have no weights (option A of the paper): where the map shrinks they take every second pixel and
-fill up with zero channels. Layer names are those of the widely used checkpoint above.
+fill up with zero channels. Layers are called as in the widely used checkpoint above.
 """
 
 from __future__ import annotations
@@ -37,13 +37,6 @@ class Block(nn.Module):
 class ResNet20(nn.Module):
     """Three stages of three blocks, 16, 32 and 64 channels wide, with 10 classes."""
 
-    # how the checkpoint's network was trained
-    preprocess = {  # noqa: RUF012
-        "input_size": (32, 32),
-        "mean": (0.485, 0.456, 0.406),
-        "std": (0.229, 0.224, 0.225),
-    }
-
     def __init__(self) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(3, 16, kernel_size=3, padding=1, bias=False)
@@ -62,4 +55,7 @@ class ResNet20(nn.Module):
 
 def resnet20() -> nn.Module:
     """Return ResNet-20 with random weights; the command line loads ``--weights`` into it."""
-    return ResNet20()
+    model = ResNet20()
+    # how the checkpoint's training images were normalised
+    model.preprocess = {"input_size": (32, 32), "mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
+    return model

@@ -1,11 +1,11 @@
 """SqueezeNet 1.0 (Iandola et al., 2016, arXiv 1602.07360) as a model file for the command line.
 
-    netdissect-fast dissect --model examples/squeezenet.py:squeezenet --weights squeezenet1_0_imagenet.npz \\
+    netdissect-fast dissect --model examples/squeezenet.py:squeezenet --weights squeezenet1_0_imagenet.npz
         --layers features.9,features.12 --data broden1_227 --out results
 
 A model file of your own needs the same two things: a function without arguments that returns the network,
 and, on the network, how it wants its images (or give --input-size, --mean, --std, --channels and
---value-range). The names of the layers are those of ``model.named_modules()``; here they are torchvision's,
+--value-range instead). Layers are called as in ``model.named_modules()``; here the names are torchvision's,
 so that its weights fit too.
 """
 
@@ -33,15 +33,6 @@ class Fire(nn.Module):
 
 class SqueezeNet(nn.Module):
     """SqueezeNet 1.0 with 1000 classes."""
-
-    # what the published ImageNet weights were trained on: whole pixels, blue first, minus the mean
-    preprocess = {  # noqa: RUF012
-        "input_size": (227, 227),
-        "mean": (104, 117, 123),
-        "std": (1, 1, 1),
-        "channels": "BGR",
-        "value_range": 255,
-    }
 
     def __init__(self) -> None:
         super().__init__()
@@ -74,4 +65,13 @@ class SqueezeNet(nn.Module):
 
 def squeezenet() -> nn.Module:
     """Return SqueezeNet 1.0 with random weights; the command line loads ``--weights`` into it."""
-    return SqueezeNet()
+    model = SqueezeNet()
+    # what the published ImageNet weights were trained on: whole pixel values, blue first, minus the mean
+    model.preprocess = {
+        "input_size": (227, 227),
+        "mean": (104, 117, 123),
+        "std": (1, 1, 1),
+        "channels": "BGR",
+        "value_range": 255,
+    }
+    return model

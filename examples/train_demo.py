@@ -61,7 +61,7 @@ def main() -> None:
             loss.backward()
             optimizer.step()
             schedule.step()
-            total += float(loss) * len(batch)
+            total += loss.item() * len(batch)
         print(f"epoch {epoch + 1}: loss {total / len(scenes):.4f}", flush=True)
     save_file(model.state_dict(), options.out)
 

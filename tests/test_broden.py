@@ -178,7 +178,7 @@ def test_not_strict_skips_broken_rows_and_counts_them(tiny: Path) -> None:
 def test_not_strict_with_nothing_left_is_an_error(tiny: Path) -> None:
     for file in (tiny / "images").rglob("*.jpg"):
         file.unlink()
-    with pytest.raises(DataError, match="3 of 3 rows .* none is left"):
+    with pytest.raises(DataError, match=r"3 of 3 rows .* none is left"):
         Broden(tiny, strict=False)
 
 

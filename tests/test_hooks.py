@@ -254,9 +254,7 @@ def test_compiled_networks_and_parts_are_watched_uncompiled() -> None:
 
 
 def test_inside_pytorch_s_own_transformer() -> None:
-    model = nn.TransformerEncoder(
-        nn.TransformerEncoderLayer(8, 2, 16, batch_first=True), 2, enable_nested_tensor=False
-    )
+    model = nn.TransformerEncoder(nn.TransformerEncoderLayer(8, 2, 16, batch_first=True), 2, enable_nested_tensor=False)
 
     class Vit(nn.Module):
         def __init__(self) -> None:

@@ -133,7 +133,7 @@ def test_category_without_labels(tiny: Path) -> None:
 
 
 def test_not_a_data_set(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="is not a folder; expected one with index.csv"):
+    with pytest.raises(DataError, match="is not a folder; expected one with"):
         Broden(tmp_path / "nowhere")
     shutil.rmtree(write_tiny(tmp_path) / "images")
     with pytest.raises(DataError, match="images: is not a folder"):
@@ -167,14 +167,15 @@ LABEL_MAPS = [
     (content(b""), "is empty"),
     (content(b"not a picture at all, but more than thirty-three bytes"), "is not a PNG file"),
     (content(b"\x89PNG\r\n\x1a\n"), "is truncated"),
+    (content(png((12, 8, 8, 2))[:33]), "is truncated"),
     (cut(0.6), "truncated or broken"),
     (cut(0.9), "truncated or broken"),
-    (saved("P"), "8-bit palette"),
+    (saved("P"), "bit palette"),
     (saved("L"), "8-bit greyscale"),
     (saved("RGBA"), "8-bit RGB with alpha"),
     (saved("I;16"), "16-bit greyscale"),
     (content(png((12, 8, 16, 2), bytes(8 * 73))), "16-bit RGB"),  # Pillow itself opens this as 8-bit
-    (saved("RGB", (12, 9)), "expected 8 x 12 pixels .* as index.csv says .*, got 9 x 12"),
+    (saved("RGB", (12, 9)), "expected 8 x 12 pixels .*, got 9 x 12"),
     (content(png((1_000_000, 1_000_000, 8, 2))), "expected 8 x 12 pixels .*, got 1000000 x 1000000"),
     (content(png((12, 8, 8, 2), bytes(10))), "truncated or broken"),
     (number_of(299), "concept number 299 is not in label.csv"),
@@ -220,7 +221,6 @@ def test_images(tiny: Path, spoil: Callable[[Path], object], message: str) -> No
         Broden(tiny).image(1)
     assert "images/a/two.jpg" in str(caught.value)
     assert caught.value.line == 3
-    assert "Pillow" not in message
 
 
 @pytest.mark.parametrize("declared", ["16,24", ","])
@@ -288,7 +288,11 @@ def test_tables_that_are_devices(tiny: Path) -> None:
         Broden(tiny)
 
 
-@given(st.one_of(st.binary(max_size=300), st.text(max_size=200).map(lambda text: (HEADER + text).encode("utf-8", "ignore"))))
+@given(
+    st.one_of(
+        st.binary(max_size=300), st.text(max_size=200).map(lambda text: (HEADER + text).encode("utf-8", "ignore"))
+    )
+)
 def test_any_bytes_are_an_index_or_a_data_error(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> None:
     file = tmp_path_factory.getbasetemp() / "fuzzed.csv"
     file.write_bytes(data)

@@ -55,9 +55,7 @@ def test_token_grids_are_inferred(prefix: int, grid: tuple[int, int]) -> None:
 
 def test_token_grids_follow_the_shape_of_the_image() -> None:
     x = images(2, (12, 18))
-    maps = collect(Around(lambda x: torch.zeros(2, 1 + 4 * 6, 3)), "layer", x)[
-        "layer"
-    ]  # 25 = 5 x 5 would be wrong
+    maps = collect(Around(lambda x: torch.zeros(2, 1 + 4 * 6, 3)), "layer", x)["layer"]  # 25 = 5 x 5 would be wrong
     assert maps.shape == (2, 3, 4, 6)
 
 
@@ -89,9 +87,7 @@ def test_tokens_first_and_channels_last_layouts() -> None:
         collect(Around(lambda x: swin), "layer", x, tokens=Tokens(layout="BHWC"))["layer"],
         swin.permute(0, 3, 1, 2),
     )
-    assert (
-        collect(Around(lambda x: swin), "layer", x, tokens=Tokens(layout="BCHW"))["layer"].shape == swin.shape
-    )
+    assert collect(Around(lambda x: swin), "layer", x, tokens=Tokens(layout="BCHW"))["layer"].shape == swin.shape
 
 
 @pytest.mark.parametrize("options", [{"grid": (0, 3)}, {"grid": (3,)}, {"prefix": -1}, {"layout": "DTB"}])

@@ -52,9 +52,7 @@ def test_grey_networks_and_pictures_of_any_mode() -> None:
     image = picture()
     grey = Preprocess((8, 12), 127.5, 127.5, "L", 255)(image)
     assert grey.shape == (1, 8, 12)
-    np.testing.assert_array_equal(
-        grey[0].numpy(), (np.asarray(image.convert("L"), np.float32) - 127.5) / 127.5
-    )
+    np.testing.assert_array_equal(grey[0].numpy(), (np.asarray(image.convert("L"), np.float32) - 127.5) / 127.5)
     for mode in ("L", "RGBA", "P", "CMYK", "1"):
         assert Preprocess(4)(image.convert(mode)).shape == (3, 4, 4)
 
@@ -250,9 +248,7 @@ def test_anything_else_is_an_error_that_names_the_sides(function: Function, mess
 
 def test_a_crop_is_let_pass_on_request() -> None:
     crop = centre_crop((256, 256), 224)
-    with pytest.raises(
-        ArgumentError, match=r"nd.Preprocess\(\(224, 224\), mean, std\) does, or give crop='allow'"
-    ):
+    with pytest.raises(ArgumentError, match=r"nd.Preprocess\(\(224, 224\), mean, std\) does, or give crop='allow'"):
         check_sees_whole_image(crop)
     check_sees_whole_image(crop, crop="allow")
     with pytest.raises(ArgumentError, match="mirrored"):
@@ -269,11 +265,7 @@ def test_random_augmentation_is_found() -> None:
     chance = random.Random(0)
 
     def flipped(image: Image.Image) -> Tensor:
-        return (
-            pixels(image, Image.Transpose.FLIP_LEFT_RIGHT)
-            if chance.random() < 0.5
-            else resized((64, 64), 2)(image)
-        )
+        return pixels(image, Image.Transpose.FLIP_LEFT_RIGHT) if chance.random() < 0.5 else resized((64, 64), 2)(image)
 
     def shifted(image: Image.Image) -> Tensor:
         left = chance.randrange(8)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import sys
 from collections.abc import Callable, Sequence
@@ -74,7 +75,11 @@ def _add_dissect(commands: Any) -> None:
     )
     add = dissect.add_argument
     dissect.set_defaults(command=_dissect)
-    add("--model", required=True, help="file.py:function, file.pt2, torchvision:name or timm:name")
+    add(
+        "--model",
+        required=True,
+        help="file.py:function, file.pt2, torchvision:name or timm:name; random weights unless --weights",
+    )
     add("--weights", type=Path, help=".safetensors, .pth/.th (tensors only) or .npz")
     add("--layers", required=True, type=_names, help="dotted names, separated by commas")
     add("--data", required=True, type=Path, help="folder in Broden's format")
@@ -91,7 +96,7 @@ def _add_dissect(commands: Any) -> None:
     run("--skip-broken", action="store_true", help="leave out images whose files are missing or broken")
     see = dissect.add_argument_group("what the network sees (default: the model's own configuration)").add_argument
     see("--input-size", type=_size, help="pixels: 224, or HEIGHTxWIDTH")
-    see("--mean", type=_numbers, help="for each channel, separated by commas, in the network's channel order")
+    see("--mean", type=_numbers, help="one number, or one a channel in the network's order, separated by commas")
     see("--std", type=_numbers, help="likewise")
     see("--channels", choices=["RGB", "BGR", "L"], help="the network's channel order (L: grayscale)")
     see("--value-range", type=int, choices=[1, 255], help="largest pixel value before mean and std")
@@ -121,7 +126,7 @@ def _dissect(arguments: argparse.Namespace) -> None:
     data: ConceptDataset = Broden(
         arguments.data, split=arguments.split, categories=arguments.categories, strict=not arguments.skip_broken
     )
-    if arguments.limit is not None:
+    if arguments.limit is not None and arguments.limit < len(data):
         data = Subset.first(data, arguments.limit)
     model = load_model(arguments.model, arguments.weights)
     device = arguments.device
@@ -166,25 +171,23 @@ def _moved(model: Any, device: str) -> Any:
 
 
 def _preprocess(arguments: argparse.Namespace, model: Any) -> Any:
-    """Preprocessing from the options, None where none was given."""
-    from .data.preprocess import Preprocess
+    """Preprocessing from the options, completed from the model's configuration; None where no option was given."""
+    from .data.preprocess import Preprocess, from_model
     from .errors import ArgumentError
 
-    given = {
-        name: value
-        for name, value in (
-            ("mean", arguments.mean),
-            ("std", arguments.std),
-            ("channels", arguments.channels),
-            ("value_range", arguments.value_range),
-        )
-        if value is not None
-    }
-    if arguments.input_size is None:
-        if given:
-            raise ArgumentError("preprocessing options need --input-size too")
+    names = {"size": "input_size", "mean": "mean", "std": "std", "channels": "channels", "value_range": "value_range"}
+    given = {name: getattr(arguments, option) for name, option in names.items()}
+    given = {name: value for name, value in given.items() if value is not None}
+    if not given:
         return None
-    return Preprocess(arguments.input_size, **given)
+    if "size" not in given:
+        try:
+            return dataclasses.replace(from_model(model), **given)
+        except ArgumentError:
+            if not hasattr(model, "input_size"):  # an exported network knows its size, if nothing else
+                raise ArgumentError("the model does not say how large its input is: give --input-size") from None
+            given["size"] = tuple(model.input_size[-2:])
+    return Preprocess(**given)
 
 
 def _demo(arguments: argparse.Namespace) -> None:
@@ -221,8 +224,9 @@ def _names(text: str) -> list[str]:
     return [name.strip() for name in text.split(",") if name.strip()]
 
 
-def _numbers(text: str) -> tuple[float, ...]:
-    return tuple(float(number) for number in text.split(","))
+def _numbers(text: str) -> float | tuple[float, ...]:
+    numbers = tuple(float(number) for number in text.split(","))
+    return numbers if len(numbers) > 1 else numbers[0]
 
 
 def _size(text: str) -> int | tuple[int, int]:
@@ -236,5 +240,5 @@ def _slice(text: str) -> slice:
     return slice(*(int(part) if part else None for part in text.split(":")))
 
 
-def _alignment(text: str) -> str | tuple[float, ...]:
+def _alignment(text: str) -> Any:
     return _numbers(text) if "," in text else text

@@ -177,5 +177,8 @@ def pack_image(labels: ImageLabels, columns: Int32Array) -> PackedImage:
         if number and not (0 < number < len(columns) and columns[number] >= 0):
             raise ArgumentError(f"concept number {number} (whole image) is not in the vocabulary")
     whole = np.unique(columns[[n for n in labels.whole if n]]).astype(np.int32)
-    concepts, areas, words = _core.pack(np.ascontiguousarray(labels.maps, np.int32), columns, whole)
+    try:
+        concepts, areas, words = _core.pack(np.ascontiguousarray(labels.maps, np.int32), columns, whole)
+    except ValueError as error:
+        raise ArgumentError(str(error)) from None
     return PackedImage(labels.shape, concepts, areas, words, whole)

@@ -80,8 +80,8 @@ class Counts:
         area = np.concatenate([self.unit_area, np.zeros((len(self.unit_area), 1), np.int64)], axis=1)[:, category]
         with np.errstate(divide="ignore", invalid="ignore"):
             d, g = area / pixels, self.concept_area / pixels
-            result: Float64Array = d * g / (d + g - d * g)
-        return np.where(np.isnan(result), 0.0, result)
+            expected = d * g / (d + g - d * g)
+        return np.asarray(np.where(np.isnan(expected), 0.0, expected), np.float64)
 
 
 def iou(intersection: Int64Array, unit_area: Int64Array, concept_area: Int64Array) -> Float64Array:

@@ -1,8 +1,8 @@
 """Reading a network saved by ``torch.export.save`` (.pt2) without letting the file run code.
 
-torch's own reader unpickles whatever the archive holds, evaluates size expressions with sympy and calls
-operators by any name it finds. So the archive is looked through first, and refused unless it holds only
-tensors, size expressions and registered operators.
+torch's own reader unpickles what the archive holds and evaluates its size expressions as Python: a planted payload runs
+(torch 2.13). So the archive is looked through first, and refused unless it holds only tensors, size expressions and
+registered operators.
 """
 
 from __future__ import annotations
@@ -22,8 +22,9 @@ if TYPE_CHECKING:
     from torch import nn
     from torch.export import ExportedProgram
 
-# names, numbers, arithmetic; calls only of sympy's own classes (Max, FloorDiv, ...): no strings, no attributes
-_SIZE = re.compile(r"(?:[A-Z]\w*+\(|\d++\.\d++|\w++(?!\()|[\s()+\-*/%,<>=&|~])*+")
+# names, numbers, arithmetic; calls only of sympy's own classes (Max, FloorDiv, ...); no attributes, and no strings but
+# the names of symbols
+_SIZE = re.compile(r"(?:Symbol\('\w++'|Float\('[\d.e+-]++'|[A-Z]\w*+\(|\d++\.\d++|\w++(?!\()|[\s()+\-*/%,<>=&|~])*+")
 _ARITHMETIC = re.compile(
     r"math\.[a-z]\w*|torch\.sym_[a-z]\w*"
     r"|_operator\.(?:i?(?:add|sub|mul|truediv|floordiv|mod|pow)|getitem|neg|pos|abs|eq|ne|lt|le|gt|ge|and_|or_|not_)"

@@ -71,9 +71,9 @@ def watch(
 
     Raises
     ------
-    LayerError On entering: a layer that cannot be found. In ``run``: a layer that did not run, ran twice, or
-        gave something that is not [B, U, H, W], [B, U] or [B, T, D] of floats, or another shape than in the
-        batch before.
+    LayerError
+        On entering: a layer that cannot be found. In ``run``: a layer that did not run, ran twice, or gave something
+        that is not [B, U, H, W], [B, U] or [B, T, D] of floats, or another shape than in the batch before.
     ModelError
         In ``run``: the model itself raised, or wants another batch size.
     """
@@ -136,9 +136,7 @@ class Watch:
                 raise _model_error(error, batch, images) from error
         finally:
             self._batch = None
-        if (
-            self._failure is not None
-        ):  # from a hook: as it is, also where the model's own code wrapped or ate it
+        if self._failure is not None:  # from a hook: as it is, also where the model's own code wrapped or ate it
             raise self._failure
         self._require_all_ran()
         return output
@@ -230,9 +228,7 @@ def _by_layer(option: Any, refs: Mapping[str, LayerRef]) -> dict[str, Any]:
         return dict.fromkeys(refs, option)
     for name in option:
         if name not in refs:
-            raise LayerError(
-                f"an option was given for layer {name!r}, but the layers are {', '.join(map(repr, refs))}"
-            )
+            raise LayerError(f"an option was given for layer {name!r}, but the layers are {', '.join(map(repr, refs))}")
     return dict(option)
 
 
@@ -246,18 +242,13 @@ def _transformed(name: str, maps: Tensor, transform: Transform) -> Tensor:
         raise
     except Exception as error:
         raise LayerError(
-            f"the transform of layer {name!r} raised {type(error).__name__} on maps {list(maps.shape)}: "
-            f"{error}"
+            f"the transform of layer {name!r} raised {type(error).__name__} on maps {list(maps.shape)}: {error}"
         ) from error
     if before is not None and maps._version != before:
-        raise LayerError(
-            f"the transform of layer {name!r} changed its input in place; give it a copy (maps.clone())"
-        )
+        raise LayerError(f"the transform of layer {name!r} changed its input in place; give it a copy (maps.clone())")
     expected = f"a tensor [{maps.shape[0]}, units, {maps.shape[2]}, {maps.shape[3]}]"
     if not isinstance(result, torch.Tensor):
-        raise LayerError(
-            f"the transform of layer {name!r} must return {expected}, got {type(result).__name__}"
-        )
+        raise LayerError(f"the transform of layer {name!r} must return {expected}, got {type(result).__name__}")
     if result.ndim != 4 or (result.shape[0], *result.shape[2:]) != (maps.shape[0], *maps.shape[2:]):
         raise LayerError(f"the transform of layer {name!r} must return {expected}, got {list(result.shape)}")
     return result

@@ -50,9 +50,7 @@ class LayerRef:
         chosen = output if self.key is None else _select(output, self.key, self)
         if isinstance(chosen, torch.Tensor):
             return chosen
-        raise LayerError(
-            f"layer {self.name!r} gives a {_kind(chosen)}, not one tensor; {self._choices(output)}"
-        )
+        raise LayerError(f"layer {self.name!r} gives a {_kind(chosen)}, not one tensor; {self._choices(output)}")
 
     def _choices(self, output: Any) -> str:
         """Say what can be written instead, given what the module really returned."""
@@ -178,9 +176,7 @@ def _require_runnable(ref: LayerRef, modules: Mapping[str, nn.Module]) -> None:
     import torch
 
     if isinstance(ref.module, torch.jit.ScriptModule):
-        raise LayerError(
-            f"layer {ref.name!r} is TorchScript, which cannot be watched; use the Python network instead"
-        )
+        raise LayerError(f"layer {ref.name!r} is TorchScript, which cannot be watched; use the Python network instead")
     if type(ref.module).forward is torch.nn.Module.forward and "forward" not in vars(ref.module):
         inside = [name for name in modules if name.startswith(f"{ref.path}.")][:3]
         raise LayerError(

@@ -42,7 +42,7 @@ def exact_quantile(quantile: Quantile) -> Fraction:
 
 
 def tail_rank(quantile: Quantile, values: int) -> int:
-    """m = ⌊q·n⌋ + 1: the threshold is the m-th largest of n values (SPEC 1)."""
+    """M = ⌊q·n⌋ + 1: the threshold is the m-th largest of n values (SPEC 1)."""
     return math.floor(exact_quantile(quantile) * values) + 1
 
 
@@ -93,7 +93,7 @@ class Peaks:
                 f"expected maps [B, {self.units}, {self.map_size[0]}, {self.map_size[1]}], got {list(maps.shape)}"
             )
         last_image = first_image + len(maps)
-        if last_image > self.images or (self.seen and first_image < self.seen[-1][1]):
+        if last_image > self.images or first_image < (self.seen[-1][1] if self.seen else 0):
             raise ArgumentError(
                 f"images {first_image} to {last_image - 1} come twice, out of order, or beyond the {self.images} announced"
             )
@@ -214,27 +214,38 @@ class Peaks:
         arrays, metadata = read_arrays(path)
         try:
             units, height, width, images = (int(size) for size in arrays["sizes"])
-            peaks = cls(units, (height, width), images, Fraction(metadata["quantile"]))
+            if arrays["bounds"].shape != (units,):
+                raise ValueError("one bound a unit is needed")
+            numerator, denominator = (int(part) for part in metadata["quantile"].split("/"))
+            peaks = cls(units, (height, width), images, Fraction(numerator, denominator))
             peaks.bounds = arrays["bounds"]
-            peaks.crops = Crops(arrays["image"], arrays["unit"], arrays["box"], arrays["values"])
+            # Copies own their memory, so that these peaks can grow and shrink in place like any others.
+            peaks.crops = Crops(*(arrays[name].copy() for name in ("image", "unit", "box", "values")))
+            peaks._check(arrays["seen"])
             for first, last in arrays["seen"]:
                 peaks._saw(int(first), int(last))
-            peaks._check()
-        except (KeyError, ValueError, TypeError) as error:
+        except (KeyError, ValueError, TypeError, ArithmeticError) as error:
             raise DataError(path, f"does not hold the peaks of a layer: {error}") from error
         return peaks
 
-    def _check(self) -> None:
+    def _check(self, seen: Int64Array) -> None:
         """Raise ValueError or TypeError unless the parts fit together, so that no kernel reads out of bounds."""
-        if self.bounds.shape != (self.units,):
-            raise ValueError("one bound a unit is needed")
         self._kth_largest(1)  # checks dtypes, units and sizes
+        if not (0 <= min(self.map_size) <= max(self.map_size) < 2**16 and 0 <= self.images < 2**31):
+            raise ValueError(f"{self.images} images of {self.map_size[0]}×{self.map_size[1]} cannot be")
+        edges = seen.reshape(-1)
+        if seen.dtype != np.int64 or seen.ndim != 2 or seen.shape[1] != 2 or np.any(edges[1:] < edges[:-1]):
+            raise ValueError("the images seen are no ascending ranges")
+        if len(edges) and (edges[0] < 0 or edges[-1] > self.images):
+            raise ValueError("images were seen that do not exist")
+        if np.isnan(self.bounds).any() or not np.isfinite(self.crops.values).all():
+            raise ValueError("a bound is NaN, or a value is NaN or infinite")
         box = self.crops.box.astype(np.int64)
         if len(box) and np.any(box[:, :2] + box[:, 2:] > self.map_size):
             raise ValueError("a crop leaves the activation grid")
         image = self.crops.image
-        if len(image) and (image.min() < 0 or image.max() >= self.images):
-            raise ValueError("a crop is of an image that does not exist")
+        if np.any(np.searchsorted(seen[:, 0], image, "right") == np.searchsorted(seen[:, 1], image, "right")):
+            raise ValueError("a crop is of an image that was not seen")
         key = image.astype(np.int64) * self.units + self.crops.unit
         if np.any(np.diff(key) <= 0):
             raise ValueError("crops do not ascend by image, then unit")

@@ -1,9 +1,13 @@
-"""The one place that writes files: to a temporary name, flushed, then renamed; and checked on reading."""
+"""The one place that writes files and folders: under a temporary name, then renamed; and checked on reading."""
 
 from __future__ import annotations
 
+import glob
 import json
 import os
+import secrets
+import shutil
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -13,6 +17,8 @@ import numpy as np
 
 from .errors import DataError, OutputError
 from .types import Array
+
+_STALE = 24 * 3600  # seconds after which an unfinished folder's process is surely gone
 
 
 @contextmanager
@@ -48,6 +54,39 @@ def _sync_folder(folder: Path) -> None:
             os.fsync(handle)
         finally:
             os.close(handle)
+
+
+@contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """Give a temporary folder beside ``path`` to fill, renamed to ``path`` at the end, removed on any error.
+
+    Raises OutputError where it cannot be written, or ``path`` exists by then and is not an empty folder.
+    """
+    temporary: Path | None = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_stale(path)
+        temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+        temporary.mkdir()
+        yield temporary
+        temporary.rename(path)
+    except OSError as error:
+        if isinstance(error, OutputError):
+            raise
+        raise OutputError(
+            f"cannot write the folder {path}: {error.strerror or error}; free some space or choose another"
+        ) from error
+    finally:
+        if temporary is not None:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _remove_stale(path: Path) -> None:
+    """Remove what processes that were killed left beside ``path``."""
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
+        with suppress(OSError):  # its process may be finishing just now
+            if time.time() - left.stat().st_mtime > _STALE:
+                shutil.rmtree(left, ignore_errors=True)
 
 
 def require_writable(folder: Path) -> None:
@@ -94,5 +133,5 @@ def read_arrays(path: Path) -> tuple[dict[str, Array], dict[str, str]]:
     try:
         with safe_open(path, framework="numpy") as file:
             return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
-    except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
+    except (OSError, SafetensorError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(path, f"is not a readable safetensors file: {error}") from error

@@ -80,7 +80,7 @@ def _read_npz(path: Path) -> dict[str, Tensor]:
     import torch
 
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             return {name: torch.from_numpy(arrays[name]) for name in arrays.files}
     except (OSError, ValueError, TypeError, EOFError, AttributeError, zipfile.BadZipFile) as error:
         raise ModelError(f"{path}: is not an .npz file of numbers: {error}") from error

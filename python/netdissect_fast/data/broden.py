@@ -51,9 +51,7 @@ class Broden:
     ) -> None:
         self.path = Path(path)
         if not self.path.is_dir():
-            raise DataError(
-                self.path, "is not a folder; expected one with index.csv, category.csv and images/"
-            )
+            raise DataError(self.path, "is not a folder; expected one with index.csv, category.csv and images/")
         kept = keep_categories(read_categories(self.path / "category.csv"), categories)
         tables = read_vocabulary(self.path, kept)
         self.vocabulary: Vocabulary = tables.vocabulary
@@ -100,9 +98,7 @@ class Broden:
                 raise self._row_error(row, path, error.reason) from error
             known = self._known[numbers]
             if not known.all():
-                raise self._row_error(
-                    row, path, f"concept number {numbers[~known].min()} is not in label.csv"
-                )
+                raise self._row_error(row, path, f"concept number {numbers[~known].min()} is not in label.csv")
             size = numbers.shape[0], numbers.shape[1]
             maps.append(numbers)
         if size is None:
@@ -127,16 +123,12 @@ class Broden:
             raise DataError(path, "lists no image: the data set is empty")
         for column, category in unlabelled.items():
             if asked or any(row.cells[column] for row in rows):
-                reason = (
-                    f"category {category} has no label: no concept is given to it here or in c_{category}.csv"
-                )
+                reason = f"category {category} has no label: no concept is given to it here or in c_{category}.csv"
                 raise DataError(self.path / "label.csv", reason)
         for row in rows:
             for number in row.whole:
                 if number > MAX_NUMBER or not self._known[number]:
-                    raise DataError(
-                        path, f"concept number {number} (whole image) is not in label.csv", row.line
-                    )
+                    raise DataError(path, f"concept number {number} (whole image) is not in label.csv", row.line)
         return rows
 
     def _row_error(self, row: Row, path: str, reason: str) -> DataError:

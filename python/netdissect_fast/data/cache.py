@@ -8,8 +8,9 @@ import sys
 import tempfile
 import warnings
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Generator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import IO
@@ -18,10 +19,9 @@ import numpy as np
 
 from ..concepts import PackedImage, PackedLabels, pack_image
 from ..errors import ArgumentError, DataError, OutputError
-from ..storage import atomic_file, read_arrays, read_json, write_arrays, write_json
+from ..storage import atomic_file, new_folder, read_arrays, read_json, write_arrays, write_json
 from ..types import Array, Uint64Array
 from .dataset import ConceptDataset, DataWarning
-from .folders import new_folder
 
 FORMAT = 1  # of the files below; raise when PackedLabels changes
 _WORDS, _TABLES, _MANIFEST = "words.bin", "tables.safetensors", "manifest.json"
@@ -29,10 +29,16 @@ _NO_WORDS = np.zeros(0, np.uint64)
 
 
 def cache_folder(chosen: str | os.PathLike[str] | None = None) -> Path:
-    """Where caches go: ``chosen``, else NETDISSECT_FAST_CACHE, else the user's cache folder."""
+    """Where caches go: ``chosen``, else NETDISSECT_FAST_CACHE, else the user's cache folder.
+
+    Raises OutputError for a user without a home folder.
+    """
     if chosen or (chosen := os.environ.get("NETDISSECT_FAST_CACHE")):
         return Path(chosen)
-    home = Path("~").expanduser()  # stays ~ where there is none
+    try:
+        home = Path.home()
+    except RuntimeError as error:
+        raise OutputError(f"there is no cache folder ({error}); choose one with") from error
     if sys.platform == "win32":
         base = Path(os.environ.get("LOCALAPPDATA") or home / "AppData" / "Local")
     elif sys.platform == "darwin":
@@ -63,22 +69,21 @@ def packed_labels(
         raise ArgumentError(f"threads must be at least 1, got {threads}")
     rows, columns = dataset.labels(0).shape
     name = f"{dataset.fingerprint()}-{rows}x{columns}"
-    folder = cache_folder(cache_dir) / f"labels-{FORMAT}" / name
-    if labels := _read(folder, dataset):
-        return labels
-    problem = f"{folder} was removed while it was used"
+    folder: Path | None = None
     try:
+        folder = cache_folder(cache_dir) / f"labels-{FORMAT}" / name
+        if labels := _read(folder, dataset):
+            return labels
         with new_folder(folder) as new:
             _build(new, dataset, threads, progress)
             if folder.exists() and _read(folder, dataset) is None:
                 shutil.rmtree(folder, ignore_errors=True)  # broken, and in our way
+        problem = f"{folder} was removed while it was used; choose another"
     except OutputError as error:  # also where another process was faster: then its cache is read
         problem = str(error)
-    if labels := _read(folder, dataset):
+    if folder and (labels := _read(folder, dataset)):
         return labels
-    warnings.warn(
-        f"packed labels are not kept for the next run: {problem} --cache", DataWarning, stacklevel=2
-    )
+    warnings.warn(f"packed labels are not kept for the next run: {problem} --cache", DataWarning, stacklevel=2)
     return _pack_temporarily(dataset, threads, progress)
 
 
@@ -162,19 +167,18 @@ def _map(file: IO[bytes]) -> Uint64Array:
     return np.memmap(file, np.uint64, "r").view(np.ndarray)
 
 
-def _write_words(
-    file: IO[bytes], dataset: ConceptDataset, threads: int | None, progress: bool
-) -> PackedLabels:
+def _write_words(file: IO[bytes], dataset: ConceptDataset, threads: int | None, progress: bool) -> PackedLabels:
     """Write all images' words to ``file``, one after the other; everything else is returned."""
     images, start = [], [0]
-    for image in _packed_images(dataset, threads, progress):
-        file.write(image.words.tobytes())
-        start.append(start[-1] + image.words.size)
-        images.append(replace(image, words=_NO_WORDS))
+    with closing(_packed_images(dataset, threads, progress)) as packed:  # its threads end before we do
+        for image in packed:
+            file.write(image.words.tobytes())
+            start.append(start[-1] + image.words.size)
+            images.append(replace(image, words=_NO_WORDS))
     return replace(PackedLabels.join(images), word_start=np.array(start, np.int64))
 
 
-def _packed_images(dataset: ConceptDataset, threads: int | None, progress: bool) -> Iterator[PackedImage]:
+def _packed_images(dataset: ConceptDataset, threads: int | None, progress: bool) -> Generator[PackedImage, None, None]:
     """Images packed in order by a few threads, that are never far ahead of who reads them."""
     from tqdm import tqdm
 
@@ -182,9 +186,10 @@ def _packed_images(dataset: ConceptDataset, threads: int | None, progress: bool)
     columns = dataset.vocabulary.columns
 
     def pack(index: int) -> PackedImage:
+        labels = dataset.labels(index)
         try:
-            return pack_image(dataset.labels(index), columns)
-        except ArgumentError as error:
+            return pack_image(labels, columns)
+        except ValueError as error:
             raise ArgumentError(f"{dataset.name(index)}: {error}") from error
 
     waiting: deque[Future[PackedImage]] = deque()

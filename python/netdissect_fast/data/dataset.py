@@ -56,8 +56,7 @@ class Subset:
             raise ArgumentError("a subset needs at least one image, got none")
         if min(self.indices) < 0 or max(self.indices) >= len(dataset):
             raise ArgumentError(
-                f"a subset's indices must be in 0..{len(dataset) - 1}, "
-                f"got {min(self.indices)}..{max(self.indices)}"
+                f"a subset's indices must be in 0..{len(dataset) - 1}, got {min(self.indices)}..{max(self.indices)}"
             )
 
     @classmethod

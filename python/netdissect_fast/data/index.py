@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import itemgetter
 from pathlib import Path
+from sys import intern
 from typing import NamedTuple, TypeAlias
 
 from ..errors import DataError
@@ -63,15 +65,16 @@ def read_index(
     image_column, split_column, *size_columns = (table.columns[name] for name in FIXED_COLUMNS)
     columns = [(name, table.columns.get(name)) for name in categories]
     sizes: dict[tuple[str, ...], tuple[tuple[int, int] | None, tuple[int, int] | None]] = {}
-    cells: dict[str, Cell] = {"": ()}  # whole-image cells repeat; most path cells do not
+    cells: dict[str, Cell] = {"": ()}  # many whole-image cells are alike
+    written_sizes = itemgetter(*size_columns)
     rows = []
     for line, values in table.rows:
-        row_split = values[split_column].strip()
+        row_split = intern(values[split_column].strip())
         if split is not None and row_split != split:
             continue
         image = values[image_column].strip()
         _check_path(table, line, "image", image)
-        written = tuple(values[column] for column in size_columns)
+        written = written_sizes(values)
         if written not in sizes:
             sizes[written] = (_size(table, line, values, "ih", "iw"), _size(table, line, values, "sh", "sw"))
         row = []
@@ -79,9 +82,7 @@ def read_index(
             text = "" if column is None else values[column]
             cell = cells.get(text)
             if cell is None:
-                cell = _cell(table, line, name, text)
-                if not any(isinstance(item, str) for item in cell):
-                    cells[text] = cell
+                cell = cells[text] = _cell(table, line, name, text)
             row.append(cell)
         rows.append(Row(line, image, row_split, *sizes[written], tuple(row)))
     return rows
@@ -97,6 +98,9 @@ def _size(table: Table, line: int, values: list[str], height: str, width: str) -
 
 
 def _cell(table: Table, line: int, column: str, text: str) -> Cell:
+    if text.endswith(".png") and ";" not in text:  # as most are
+        _check_path(table, line, column, text := text.strip())
+        return (text,)
     items: list[str | int] = []
     for item in map(str.strip, text.split(";")):
         number = parse_integer(item)
@@ -118,6 +122,4 @@ def _check_path(table: Table, line: int, column: str, path: str) -> None:
     if not path:
         raise table.error(line, f"{column}: expected a path under images/, got an empty cell")
     if path[0] == "/" or "\\" in path or ":" in path[:2] or (".." in path and ".." in path.split("/")):
-        raise DataError(
-            table.path, f"{column}: {path[:80]!r} leads out of images/; paths must stay below it", line
-        )
+        raise DataError(table.path, f"{column}: {path[:80]!r} leads out of images/; paths must stay below it", line)

@@ -56,9 +56,7 @@ def read_image(path: str, size: tuple[int, int] | None) -> Image:
     except (DataError, MemoryError):
         raise
     except Exception as error:  # whatever a decoder makes of hostile bytes
-        raise DataError(
-            path, f"is not a readable JPEG or PNG image: {error or type(error).__name__}"
-        ) from error
+        raise DataError(path, f"is not a readable JPEG or PNG image: {error or type(error).__name__}") from error
 
 
 def image_size(path: str) -> tuple[int, int]:
@@ -71,9 +69,7 @@ def image_size(path: str) -> tuple[int, int]:
     except (DataError, MemoryError):
         raise
     except Exception as error:
-        raise DataError(
-            path, f"is not a readable JPEG or PNG image: {error or type(error).__name__}"
-        ) from error
+        raise DataError(path, f"is not a readable JPEG or PNG image: {error or type(error).__name__}") from error
 
 
 def read_label_map(path: str, size: tuple[int, int] | None) -> Int32Array:
@@ -102,17 +98,17 @@ def read_label_map(path: str, size: tuple[int, int] | None) -> Int32Array:
 
 def _check_header(path: str, data: bytes, size: tuple[int, int] | None) -> tuple[int, int]:
     """Check signature and IHDR. Pillow cannot: it opens 16-bit RGB as RGB and quietly drops the low bytes."""
-    if len(data) < 33 or not data.startswith(_SIGNATURE) or data[12:16] != b"IHDR":
-        raise DataError(path, "is not a PNG file" if data[:8] != _SIGNATURE else "is truncated")
+    if not data.startswith(_SIGNATURE):
+        raise DataError(path, "is not a PNG file")
+    if data[12:16] != b"IHDR" or data.rfind(b"IEND") < 33:
+        raise DataError(path, "is truncated or broken: a PNG file has IHDR first and IEND last")
     width, height, depth, colour = struct.unpack(">IIBB", data[16:26])
     if (depth, colour) != (8, 2):
         kind = _COLOUR_TYPES.get(colour, f"colour type {colour}")
-        raise DataError(
-            path, f"label maps must be 8-bit RGB PNG (number = R + 256·G), got {depth}-bit {kind}"
-        )
+        raise DataError(path, f"label maps must be 8-bit RGB PNG (number = R + 256·G), got {depth}-bit {kind}")
     found = (height, width)
     if size is not None and found != size:
-        raise DataError(path, f"expected {_by(size)} as index.csv says (sh, sw), got {_by(found)}")
+        raise DataError(path, f"expected {_by(size)} as its row's sh, sw or first label map have, got {_by(found)}")
     if not 0 < height * width <= MAX_PIXELS:
         raise DataError(path, f"has {_by(found)}; expected 1 to {MAX_PIXELS} pixels")
     return found

@@ -112,9 +112,7 @@ def from_model(model: nn.Module) -> Preprocess:
             if _field(config, *_SIZES) is not None:
                 return from_config(config)
         # a network that normalises its input itself holds mean and std as tensors: those are not meant
-        if all(
-            isinstance(getattr(holder, name, None), Sequence | int) for name in ("input_size", "mean", "std")
-        ):
+        if all(isinstance(getattr(holder, name, None), Sequence | int) for name in ("input_size", "mean", "std")):
             return from_config(holder)
     raise ArgumentError(f"the model does not say how its images are prepared; give {_EXAMPLE}")
 

@@ -15,6 +15,7 @@ import numpy as np
 
 from ..concepts import ImageLabels, Vocabulary
 from ..errors import ArgumentError, OutputError
+from ..storage import new_folder
 from ..types import Array, Float64Array, Int64Array
 from .drawing import (
     CATEGORIES,
@@ -27,7 +28,6 @@ from .drawing import (
     draw_texture,
     name_colours,
 )
-from .folders import new_folder
 
 if TYPE_CHECKING:
     from PIL.Image import Image

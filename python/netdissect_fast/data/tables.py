@@ -125,9 +125,7 @@ def _decode(path: Path, data: bytes) -> str:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
-        raise DataError(
-            path, f"is not UTF-8 text (byte 0x{data[error.start]:02x}); save it as UTF-8", line
-        ) from None
+        raise DataError(path, f"is not UTF-8 text (byte 0x{data[error.start]:02x}); save it as UTF-8", line) from None
     place = text.find("\0")
     if place >= 0:
         raise DataError(path, "contains a NUL character", text.count("\n", 0, place) + 1)

@@ -49,9 +49,7 @@ def keep_categories(known: tuple[str, ...], wanted: Sequence[str] | None) -> tup
     if wanted is None:
         return known
     if isinstance(wanted, str):
-        raise ArgumentError(
-            f"categories must be a list of names, got the text {wanted!r}; write [{wanted!r}]"
-        )
+        raise ArgumentError(f"categories must be a list of names, got the text {wanted!r}; write [{wanted!r}]")
     unknown = [name for name in wanted if name not in known]
     if unknown or not wanted:
         raise ArgumentError(
@@ -94,9 +92,7 @@ def read_vocabulary(folder: Path, categories: tuple[str, ...]) -> LabelTables:
     else:
         missing = next(file for file in files if not file.exists())
         raise DataError(missing, "is missing, and label.csv has no column category to take its place")
-    vocabulary = Vocabulary(
-        numbers, tuple(names[int(n)] for n in numbers), Vocabulary.primary(coverage), categories
-    )
+    vocabulary = Vocabulary(numbers, tuple(names[int(n)] for n in numbers), Vocabulary.primary(coverage), categories)
     return LabelTables(vocabulary, ~np.isnan(coverage).all(axis=0))
 
 

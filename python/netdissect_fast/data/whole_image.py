@@ -150,9 +150,7 @@ def _axis(preprocess: Callable[[Image], Any], size: tuple[int, int], axis: int, 
     misfit = np.abs(scale * source + shift - target).max() * pixels
     if scale <= 0 or misfit > 2:
         what = "mirrored" if scale < 0 and misfit <= 2 else "turned or warped"
-        raise ArgumentError(
-            f"preprocess gives pictures that are {what} between {first} and {last}; only resize them"
-        )
+        raise ArgumentError(f"preprocess gives pictures that are {what} between {first} and {last}; only resize them")
     borders = (-shift / scale, 1 - (1 - shift) / scale)  # parts of the picture beyond the result's edges
     problems = []
     for name, lost in zip((first, last), borders, strict=True):

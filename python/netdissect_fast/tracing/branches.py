@@ -18,7 +18,7 @@ def meet(tracks: Sequence[Track], shape: Sequence[int]) -> Track:
     try:
         dims = _common(wide, shape)
     except NotUnderstood:  # the same map may be there as pixel shuffle and as plain axis
-        wide = [_resolved(t) for t in wide]
+        wide = [resolved(t) for t in wide]
         dims = _common(wide, shape)
     axes = tuple(_larger([t for t in wide if _spans(t, a, shape)] or wide, a) for a in (Y, X))
     return track((axes[0], axes[1]), dims)
@@ -39,7 +39,8 @@ def _common(tracks: Sequence[Track], shape: Sequence[int]) -> list[Dim]:
     return dims
 
 
-def _resolved(t: Track) -> Track:
+def resolved(t: Track) -> Track:
+    """Every dimension that a pixel shuffle made, as a whole image axis."""
     for d, dim in enumerate(t.dims):
         if len(dim) == 2 and dim[0].axis in (Y, X) and dim[1].axis == PLAIN and not t.elsewhere(dim[0].axis, d):
             t = t.resolve(d)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from .branches import meet
+from .branches import meet, resolved
 from .calls import Call, rule
 from .tracks import TOKENS, NotUnderstood, Part, Track, Unknown, length, places, plain
 
@@ -132,7 +132,7 @@ def cat(call: Call) -> Track:
         tracks = [replace(t, dims=(*t.dims[:d], (), *t.dims[d:])) for t in tracks]
         return meet(tracks, call.shape)
     along = [i for i, k in enumerate(known) if isinstance(k, Track) and places(k.dims[d])]
-    if len(tensors) > 1 and any(_pure(known[i], d) for i in along):
+    if any(_pure(known[i], d) for i in along):
         grid = known[along[0]]
         if len(along) > 1 or not isinstance(grid, Track):  # two grids end to end
             raise NotUnderstood
@@ -209,7 +209,7 @@ def shuffle(call: Call) -> Track:
     if "upscale_factor" in call.args:
         r = int(call.args["upscale_factor"])
         x = x.regroup([*lead, channels // r**2, r, r, height, width])
-        return x.permute([*front, n, n + 3, n + 1, n + 4, n + 2]).regroup(call.shape)
+        return resolved(x.permute([*front, n, n + 3, n + 1, n + 4, n + 2]).regroup(call.shape))
     r = int(call.args["downscale_factor"])
     x = x.regroup([*lead, channels, height // r, r, width // r, r])
     return x.permute([*front, n, n + 2, n + 4, n + 1, n + 3]).regroup(call.shape)

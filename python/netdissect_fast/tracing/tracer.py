@@ -135,10 +135,15 @@ class GridTracer:
             return
         held, share = self._known.get(base), target.numel() / base.numel()
         whole = known if isinstance(known, Unknown) else _around(known, target, base) or Unknown(op)
-        if isinstance(held, Unknown) or (isinstance(held, Track) and isinstance(whole, Track) and share < 0.5):
-            whole = held  # a border that wraps around, say, leaves the bulk where it is
+        if isinstance(held, Unknown):
+            whole = held
         elif isinstance(held, Track) and isinstance(whole, Track):
-            whole = meet([held, whole], base.shape) if _aligned(held, whole) else Unknown(op)
+            if _aligned(held, whole):
+                whole = meet([held, whole], base.shape)
+            elif share < 0.5:  # a border that wraps around, say: the bulk stays where it is
+                whole = held
+            else:
+                whole = Unknown(op)
         self._known[base] = whole
 
 

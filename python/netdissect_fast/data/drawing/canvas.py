@@ -107,9 +107,7 @@ class Canvas:
         window = np.s_[top:bottom, left:right]
         x, y = self._axis[None, left:right], self._axis[top:bottom, None]
         distance = shape.distance(x, y) * np.float32(self.size)
-        cover = np.clip(np.float32(0.5) - distance, 0, 1)[
-            ..., None
-        ]  # how much of each pixel, for smooth edges
+        cover = np.clip(np.float32(0.5) - distance, 0, 1)[..., None]  # how much of each pixel, for smooth edges
         self.rgb[window] += cover * (fill(x, y) - self.rgb[window])
         inside = distance < 0
         self.object[window][inside] = NUMBER[thing]

@@ -11,9 +11,7 @@ def table(c: Canvas, x: float, y: float, h: float) -> None:
     """A top on two legs."""
     w, fill = 1.7 * h, wood(c.rng, paint_of(c.rng, "brown", "orange", "white"))
     for s in (-0.4, 0.4):
-        c.paint(
-            "table", rectangle(x + (s - 0.04) * w, y - 0.85 * h, x + (s + 0.04) * w, y), fill, "leg", "wood"
-        )
+        c.paint("table", rectangle(x + (s - 0.04) * w, y - 0.85 * h, x + (s + 0.04) * w, y), fill, "leg", "wood")
     c.paint("table", rectangle(x - w / 2, y - h, x + w / 2, y - 0.8 * h), fill, "tabletop", "wood")
 
 
@@ -56,9 +54,7 @@ def bed(c: Canvas, x: float, y: float, h: float) -> None:
     ends = sorted((x + side * 0.5 * w, x + side * 0.44 * w))
     c.paint("bed", rectangle(ends[0], y - h, ends[1], y), boards, "backrest", "wood")
     for s in (-0.46, 0.46):
-        c.paint(
-            "bed", rectangle(x + (s - 0.03) * w, y - 0.3 * h, x + (s + 0.03) * w, y), boards, "leg", "wood"
-        )
+        c.paint("bed", rectangle(x + (s - 0.03) * w, y - 0.3 * h, x + (s + 0.03) * w, y), boards, "leg", "wood")
     pillow = ellipse(x + side * 0.32 * w, y - 0.64 * h, 0.12 * w, 0.15 * h)
     c.paint("bed", pillow, plain(rng, paint_of(rng, "white", "white", "pink")), "pillow")
     cloth = fabric(rng, paint_of(rng, "red", "blue", "purple", "pink", "green", "orange"))

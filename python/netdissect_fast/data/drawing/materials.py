@@ -54,9 +54,7 @@ def shades(colour: Float32Array, light: Plane) -> Plane:
 def plain(rng: np.random.Generator, colour: Float32Array, variation: float = 0.12) -> Fill:
     """Paint, slightly uneven."""
     shift = int(rng.integers(_TABLE))
-    return lambda x, y: shades(
-        colour, 1 + np.float32(variation) * (noise(x, y, 200, shift) - np.float32(0.5))
-    )
+    return lambda x, y: shades(colour, 1 + np.float32(variation) * (noise(x, y, 200, shift) - np.float32(0.5)))
 
 
 def gradient(top: Float32Array, bottom: Float32Array) -> Fill:
@@ -73,9 +71,7 @@ def brick(rng: np.random.Generator, colour: Float32Array) -> Fill:
         v = y / np.float32(height)
         u = x / np.float32(2.2 * height) + np.float32(0.5) * (np.floor(v) % 2)
         joint = (v % 1 < 0.22) | (u % 1 < 0.11)
-        tone = _noise_table(False)[
-            (np.floor(v).astype(int) + shift) % _TABLE, np.floor(u).astype(int) % _TABLE
-        ]
+        tone = _noise_table(False)[(np.floor(v).astype(int) + shift) % _TABLE, np.floor(u).astype(int) % _TABLE]
         return np.where(joint[..., None], mortar, shades(colour, np.float32(0.8) + np.float32(0.35) * tone))
 
     return fill
@@ -140,9 +136,7 @@ def foliage(rng: np.random.Generator, colour: Float32Array) -> Fill:
 
     def fill(x: Plane, y: Plane) -> Plane:
         clumps = noise(x, y, 330, shift)
-        light = np.select(
-            [clumps > 0.6, clumps > 0.42], [np.float32(1.35), np.float32(0.95)], np.float32(0.55)
-        )
+        light = np.select([clumps > 0.6, clumps > 0.42], [np.float32(1.35), np.float32(0.95)], np.float32(0.55))
         return np.minimum(shades(colour, light), 1)
 
     return fill
@@ -155,9 +149,7 @@ def stone(rng: np.random.Generator, colour: Float32Array) -> Fill:
     def fill(x: Plane, y: Plane) -> Plane:
         v = y / np.float32(side)
         u = x / np.float32(side) + np.float32(0.5) * (np.floor(v) % 2)
-        tone = _noise_table(False)[
-            (np.floor(v).astype(int) + shift) % _TABLE, np.floor(u).astype(int) % _TABLE
-        ]
+        tone = _noise_table(False)[(np.floor(v).astype(int) + shift) % _TABLE, np.floor(u).astype(int) % _TABLE]
         bulge = ((u % 1 - np.float32(0.5)) ** 2 + (v % 1 - np.float32(0.5)) ** 2) * np.float32(4)
         light = (np.float32(1.1) - np.float32(0.45) * bulge) * (np.float32(0.75) + np.float32(0.4) * tone)
         return np.minimum(shades(colour, np.where(bulge > 1, np.float32(0.35), light)), 1)

@@ -67,9 +67,7 @@ def bus(c: Canvas, x: float, y: float, h: float) -> None:
     """A long box with a row of windows and a door."""
     w, rng = 2.2 * h, c.rng
     body = rectangle(x - w / 2, y - h, x + w / 2, y - 0.12 * h, 0.08 * h)
-    c.paint(
-        "bus", body, metal(rng, paint_of(rng, "red", "yellow", "green", "blue", "orange")), material="metal"
-    )
+    c.paint("bus", body, metal(rng, paint_of(rng, "red", "yellow", "green", "blue", "orange")), material="metal")
     for s in (-0.38, -0.18, 0.02, 0.22):
         _window(c, "bus", x + s * w, y - 0.66 * h, 0.16 * w, 0.32 * h, frame=False)
     _door(c, "bus", x + 0.41 * w, y - 0.14 * h, 0.1 * w, 0.66 * h)
@@ -124,9 +122,7 @@ def umbrella(c: Canvas, x: float, y: float, h: float) -> None:
     rng, top = c.rng, y - 0.98 * h
     c.paint("umbrella", rectangle(x - 0.025 * h, top + 0.3 * h, x + 0.025 * h, y), _steel(c), "pole", "metal")
     disc = ellipse(x, top + 0.44 * h, 0.52 * h, 0.44 * h)
-    half = disc._replace(
-        distance=lambda px, py: np.maximum(disc.distance(px, py), py - np.float32(top + 0.44 * h))
-    )
+    half = disc._replace(distance=lambda px, py: np.maximum(disc.distance(px, py), py - np.float32(top + 0.44 * h)))
     cloth = fabric(rng, paint_of(rng, "red", "yellow", "pink", "purple", "blue", "orange"))
     c.paint("umbrella", half, cloth, "canopy", "fabric")
 

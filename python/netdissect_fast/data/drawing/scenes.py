@@ -33,11 +33,7 @@ def _street(c: Canvas) -> None:
     _sky(c, horizon)
     x = c.uniform(-0.1, 0.1)
     while x < 1.1:
-        thing, h = (
-            (outdoors.house, c.uniform(0.3, 0.42))
-            if c.chance(0.5)
-            else (outdoors.building, c.uniform(0.4, 0.6))
-        )
+        thing, h = (outdoors.house, c.uniform(0.3, 0.42)) if c.chance(0.5) else (outdoors.building, c.uniform(0.4, 0.6))
         thing(c, x, horizon + 0.02, h)
         x += h * c.uniform(0.75, 1.1)
     c.paint("sidewalk", rectangle(0, horizon, 1, 1), stone(c.rng, paint_of(c.rng, "grey")), material="stone")
@@ -199,9 +195,7 @@ def _sea(c: Canvas, horizon: float) -> None:
     shift = int(c.rng.integers(256))
 
     def fill(x: Plane, y: Plane) -> Plane:  # waves, longer and darker towards the viewer
-        wave = np.sin(
-            160 * np.maximum(y - np.float32(horizon), 0) ** np.float32(0.7) + 5 * noise(x, y, 120, shift)
-        )
+        wave = np.sin(160 * np.maximum(y - np.float32(horizon), 0) ** np.float32(0.7) + 5 * noise(x, y, 120, shift))
         return shades(colour, np.float32(1) + np.float32(0.2) * wave)
 
     c.paint("sea", rectangle(0, horizon, 1, 2), fill)
@@ -213,9 +207,7 @@ def _grass(c: Canvas, horizon: float, colour: Float32Array) -> None:
     def fill(x: Plane, y: Plane) -> Plane:  # upright blades: noise stretched downwards
         return shades(colour, np.float32(0.7) + np.float32(0.6) * noise(x * 4, y, 140, shift, smooth=True))
 
-    c.paint(
-        "grass", below(lambda x: horizon + np.float32(bend) * np.sin(6 * x + phase), horizon - 0.03), fill
-    )
+    c.paint("grass", below(lambda x: horizon + np.float32(bend) * np.sin(6 * x + phase), horizon - 0.03), fill)
 
 
 def _room(c: Canvas, wall: Callable[..., object] | None, ground: Callable[..., object]) -> float:
