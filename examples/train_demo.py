@@ -63,7 +63,7 @@ def main() -> None:
             schedule.step()
             total += loss.item() * len(batch)
         print(f"epoch {epoch + 1}: loss {total / len(scenes):.4f}", flush=True)
-    save_file(model.state_dict(), options.out)
+    save_file({name: tensor.contiguous() for name, tensor in model.state_dict().items()}, options.out)
 
 
 if __name__ == "__main__":

@@ -98,7 +98,7 @@ def test_weights_and_exported_networks_agree(tmp_path):
         "from tests.networks import two_layers\ndef make(): return two_layers(seed=9)\n"
     )
     images = torch.zeros(8, 3, 32, 32)
-    torch.export.save(torch.export.export(net, (images,)), tmp_path / "net.pt2")  # batches of 8 only: 24 is fine, 20 pads
+    torch.export.save(torch.export.export(net, (images,)), tmp_path / "net.pt2")  # takes batches of 8 only
     common = ["--data", "scenes", "--layers", "3", "--quantile", "0.02", "--limit", "20", "--quiet"]
     see = ["--input-size", "32", "--mean", "0.5", "--std", "0.25", "--batch-size", "8"]
     from_file = ["--model", f"{tmp_path / 'two.py'}:make", "--weights", str(tmp_path / "net.pth")]
@@ -165,7 +165,8 @@ def test_control_c_writes_nothing(tmp_path):
     slow = (
         "import time\nfrom net import make as plain\n"
         "def make():\n    net = plain()\n"
-        "    net.register_forward_hook(lambda *_: (print('running', flush=True), time.sleep(0.5)) and None)\n    return net\n"
+        "    net.register_forward_hook(lambda *_: (print('running', flush=True), time.sleep(0.5)) and None)\n"
+        "    return net\n"
     )
     (Path("slow.py")).write_text(slow)
     command = [sys.executable, "-m", "netdissect_fast", "dissect", "--model", "slow.py:make", "--data", "scenes"]

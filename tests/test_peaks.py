@@ -30,7 +30,7 @@ QUANTILES = ["0.005", "0.05", "0.2", "0.29", "0.5", "0.99"]
 def sorted_thresholds(maps: np.ndarray, quantile: str) -> np.ndarray:
     """The (⌊q·n⌋+1)-th largest of all activations of each unit, by sorting them all."""
     values = np.sort(flush(maps).swapaxes(0, 1).reshape(maps.shape[1], -1), axis=1)
-    return values[:, -1 - int(Fraction(quantile) * values.shape[1])]
+    return values[:, -1 - int(Fraction(quantile) * values.shape[1])].copy()
 
 
 def fill(maps: np.ndarray, quantile: str, cuts: Sequence[int], spans: Sequence[int] = ()) -> Peaks:

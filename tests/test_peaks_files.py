@@ -40,7 +40,7 @@ def entry(name: str, index: object, value: object) -> Callable[[Arrays], None]:
 
 
 BROKEN: dict[str, tuple[Callable[[Arrays], None], str]] = {
-    **{f"no {name}": (lambda a, name=name: a.pop(name) and None, name)
+    **{f"no {name}": (lambda a, name=name: a.__delitem__(name), name)
        for name in ("image", "unit", "box", "bounds", "seen", "sizes")},
     "no values": (lambda a: a.update(values=a["values"][:0]), "values does not hold what the boxes say"),
     "values short": (lambda a: a.update(values=a["values"][:-1]), "values does not hold what the boxes say"),
@@ -74,7 +74,7 @@ BROKEN: dict[str, tuple[Callable[[Arrays], None], str]] = {
     "seen flat": (put("seen", [0, 6]), "no ascending ranges"),
     "seen unsigned": (put("seen", np.array([[0, 6]], np.uint64)), "no ascending ranges"),
     "sizes short": (put("sizes", [3, 5, 5]), "not enough values"),
-    "sizes text": (put("sizes", np.array(7)), "iteration over a 0-d array"),
+    "sizes single": (put("sizes", [7]), "not enough values"),
     "sizes infinite": (put("sizes", [3, 5, 5, np.inf]), "infinity"),
     "units negative": (entry("sizes", 0, -1), "one bound a unit is needed"),
     "units huge": (entry("sizes", 0, 2**40), "one bound a unit is needed"),

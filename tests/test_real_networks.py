@@ -32,6 +32,10 @@ YARDSTICK = {
 }
 
 
+def squeezenet(shared_data: Path) -> torch.nn.Module:
+    return load_model(f"{EXAMPLES / 'squeezenet.py'}:squeezenet", shared_data / "models" / "squeezenet1_0_imagenet.npz")
+
+
 @pytest.fixture(scope="module")
 def squeezenet_run(shared_data, tmp_path_factory) -> Path:
     """Result folder of SqueezeNet on all of minibroden_224, made by the command line; its cache is beside it."""
@@ -65,7 +69,7 @@ def test_counts_equal_the_reference_on_dumped_activations(squeezenet_run, shared
     images, step = 64, 4  # every fourth unit: the reference is slow
     layer = nd.load(squeezenet_run)[name]
     data = nd.Broden(shared_data / "minibroden_224")
-    model = load_model(f"{EXAMPLES / 'squeezenet.py'}:squeezenet", shared_data / "models" / "squeezenet1_0_imagenet.npz")
+    model = squeezenet(shared_data)
     preprocess, kept = from_model(model), []
     handle = model.get_submodule(name).register_forward_hook(lambda _m, _i, out: kept.append(out.clone()))
     with torch.no_grad():
@@ -90,7 +94,7 @@ def test_counts_equal_the_reference_on_dumped_activations(squeezenet_run, shared
 def test_thresholds_equal_a_sort_of_all_activations(squeezenet_run, shared_data):
     layer = nd.load(squeezenet_run)["features.12"]
     data = nd.Broden(shared_data / "minibroden_224")
-    model = load_model(f"{EXAMPLES / 'squeezenet.py'}:squeezenet", shared_data / "models" / "squeezenet1_0_imagenet.npz")
+    model = squeezenet(shared_data)
     preprocess, kept = from_model(model), []
     handle = model.features[12].register_forward_hook(lambda _m, _i, out: kept.append(out.clone()))
     with torch.no_grad():

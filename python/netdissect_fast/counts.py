@@ -87,7 +87,8 @@ class Counts:
 def iou(intersection: Int64Array, unit_area: Int64Array, concept_area: Int64Array) -> Float64Array:
     """I / (A + G − I) in float64, 0 where the denominator is 0 (SPEC 7)."""
     union = unit_area + concept_area - intersection
-    return np.divide(intersection, union, out=np.zeros(np.shape(union)), where=union != 0)
+    result: Float64Array = np.divide(intersection, union, out=np.zeros(np.shape(union)), where=union != 0)
+    return result
 
 
 class Counter:
