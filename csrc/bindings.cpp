@@ -8,7 +8,7 @@
 #include <optional>
 #include <tuple>
 
-#include "arrays.h"
+#include "arguments.h"
 #include "cpu/select.h"
 #include "pack.h"
 #include "parallel.h"
@@ -16,44 +16,6 @@
 
 namespace netdissect {
 namespace {
-
-static_assert(sizeof(Box) == 4 * sizeof(uint16_t));
-
-constexpr int64_t kLargestSide = 65535;  // Box is uint16
-constexpr int64_t kGroup = 16;           // label pixels handled together (kernels-inl.h)
-
-int64_t positive(int64_t value, const char* name) {
-  require(value >= 1, std::string(name) + " must be at least 1, got " + std::to_string(value));
-  return value;
-}
-
-Maps view_maps(const py::array& array, bool bfloat16) {
-  if (array.ndim() != 4) value_error("maps must be [B, U, H, W], got " + std::to_string(array.ndim()) + " axes");
-  Maps maps{};
-  if (bfloat16 && array.dtype().equal(py::dtype::of<uint16_t>()))
-    maps.dtype = Dtype::kBFloat16;
-  else if (!bfloat16 && array.dtype().equal(py::dtype::of<float>()))
-    maps.dtype = Dtype::kFloat32;
-  else if (!bfloat16 && array.dtype().equal(py::dtype("float16")))
-    maps.dtype = Dtype::kFloat16;
-  else
-    type_error("maps must be float32, float16, or bfloat16 given as uint16, got " +
-               std::string(py::str(array.dtype())));
-  const auto item = array.itemsize();
-  int64_t strides[4];
-  for (int i = 0; i < 4; ++i) {
-    require(array.strides(i) % item == 0, "maps has a stride that is not a whole number of elements");
-    strides[i] = array.strides(i) / item;
-  }
-  require(reinterpret_cast<uintptr_t>(array.data()) % static_cast<uintptr_t>(item) == 0, "maps is not aligned");
-  require(array.shape(2) <= kLargestSide && array.shape(3) <= kLargestSide, "maps larger than 65535 on a side");
-  maps.data = array.data();
-  maps.images = array.shape(0), maps.units = array.shape(1);
-  maps.height = array.shape(2), maps.width = array.shape(3);
-  maps.image_stride = strides[0], maps.unit_stride = strides[1];
-  maps.row_stride = strides[2], maps.column_stride = strides[3];
-  return maps;
-}
 
 // keep(maps, bounds, first_image) → image, unit, box, values, first non-finite (image, unit) or None
 py::tuple keep(const py::array& array, const py::array& bounds_array, int64_t first_image, bool bfloat16,
@@ -108,33 +70,6 @@ py::tuple keep(const py::array& array, const py::array& bounds_array, int64_t fi
                         bad.image < 0 ? py::object(py::none()) : py::make_tuple(first_image + bad.image, bad.unit));
 }
 
-struct CropArrays {
-  View<int32_t> image, unit;
-  View<uint16_t> box;
-  View<float> values;
-  int64_t count() const { return image.size(); }
-  const Box* boxes() const { return reinterpret_cast<const Box*>(box.data()); }
-
-  CropArrays(const py::array& i, const py::array& u, const py::array& b, const py::array& v, bool writable = false)
-      : image(i, "image", {kAny}, writable),
-        unit(u, "unit", {image.size()}, writable),
-        box(b, "box", {image.size(), 4}, writable),
-        values(v, "values", {kAny}, writable) {}
-
-  // Where each crop's values start; checks that crops, units and values fit together.
-  std::vector<int64_t> starts(int64_t units) const {
-    std::vector<int64_t> start(static_cast<size_t>(count()) + 1, 0);
-    for (int64_t i = 0; i < count(); ++i) {
-      const Box b = boxes()[i];
-      require(unit.data()[i] >= 0 && unit.data()[i] < units, "unit out of range in crop " + std::to_string(i));
-      require(b.height && b.width, "empty crop " + std::to_string(i));
-      start[static_cast<size_t>(i) + 1] = start[static_cast<size_t>(i)] + static_cast<int64_t>(b.height) * b.width;
-    }
-    require(start.back() == values.size(), "values does not hold what the boxes say");
-    return start;
-  }
-};
-
 py::tuple prune_crops(const py::array& image, const py::array& unit, const py::array& box, const py::array& values,
                       const py::array& bounds_array) {
   const CropArrays crops(image, unit, box, values, true);
@@ -164,95 +99,6 @@ py::array_t<float> kth(const py::array& image, const py::array& unit, const py::
   }
   return give(std::move(result), {bounds.size()});
 }
-
-// An axis table, padded to whole groups, with its inverse (first and last pixel between samples).
-struct AxisTable {
-  std::vector<int32_t> i0, i1, begin, end;
-  std::vector<float> f;
-  int64_t pixels, features;
-
-  AxisTable(const py::tuple& table, int64_t size, const std::string& name) : pixels(0), features(size) {
-    require(table.size() == 3, name + " must be (i0, i1, f)");
-    const View<int32_t> low(table[0].cast<py::array>(), name + " i0", {kAny});
-    const View<int32_t> high(table[1].cast<py::array>(), name + " i1", {low.size()});
-    const View<float> weight(table[2].cast<py::array>(), name + " f", {low.size()});
-    pixels = low.size();
-    const auto padded = static_cast<size_t>((pixels + kGroup - 1) / kGroup * kGroup);
-    i0.assign(low.data(), low.data() + pixels);
-    i1.assign(high.data(), high.data() + pixels);
-    f.assign(weight.data(), weight.data() + pixels);
-    for (size_t p = 0; p < i0.size(); ++p) {
-      require(i0[p] >= 0 && i0[p] <= i1[p] && i1[p] < features && i1[p] - i0[p] <= 1,
-              name + " points outside the activation grid at pixel " + std::to_string(p));
-      require(!p || (i0[p] >= i0[p - 1] && i1[p] >= i1[p - 1]), name + " does not ascend");
-      require(f[p] >= 0 && f[p] < 1, name + " has a weight outside [0, 1)");
-    }
-    for (int32_t feature = 0; feature < features; ++feature) {
-      begin.push_back(static_cast<int32_t>(std::lower_bound(i0.begin(), i0.end(), feature) - i0.begin()));
-      end.push_back(static_cast<int32_t>(std::upper_bound(i1.begin(), i1.end(), feature) - i1.begin()));
-    }
-    i0.resize(padded, 0);
-    i1.resize(padded, 0);
-    f.resize(padded, 0);
-  }
-  Axis axis() const { return {pixels, features, i0.data(), i1.data(), f.data(), begin.data(), end.data()}; }
-};
-
-// Packed labels of N images; checks every index that the kernel follows.
-struct LabelArrays {
-  View<int64_t> slot_start;
-  View<int32_t> slot_concept;
-  View<int64_t> word_start;
-  View<uint64_t> words;
-  View<int64_t> whole_start;
-  View<int32_t> whole;
-  View<bool> present;
-
-  LabelArrays(const py::tuple& t, int64_t tiles, int64_t concepts, int64_t categories)
-      : slot_start(t[0].cast<py::array>(), "slot_start", {kAny}),
-        slot_concept(t[1].cast<py::array>(), "slot_concept", {kAny}),
-        word_start(t[2].cast<py::array>(), "word_start", {slot_start.size()}),
-        words(t[3].cast<py::array>(), "words", {kAny}),
-        whole_start(t[4].cast<py::array>(), "whole_start", {slot_start.size()}),
-        whole(t[5].cast<py::array>(), "whole", {kAny}),
-        present(t[6].cast<py::array>(), "present", {slot_start.size() - 1, categories}) {
-    require(slot_start.size() >= 1, "slot_start must have one entry more than there are images");
-    for (int64_t i = 0; i < images(); ++i) {
-      const int64_t slots = slot_start.data()[i + 1] - slot_start.data()[i];
-      const int64_t size = word_start.data()[i + 1] - word_start.data()[i];
-      require(slots >= 0 && slots % 8 == 0, "slots of image " + std::to_string(i) + " are not a multiple of 8");
-      require(size == slots * tiles, "words of image " + std::to_string(i) + " do not fit its grid");
-      require(whole_start.data()[i] <= whole_start.data()[i + 1], "whole_start does not ascend");
-    }
-    const auto within = [&](const View<int64_t>& start, int64_t size) {
-      return start.data()[0] >= 0 && start.data()[images()] <= size;
-    };
-    require(within(slot_start, slot_concept.size()) && within(word_start, words.size()) &&
-                within(whole_start, whole.size()),
-            "labels are shorter than their starts say");
-    for (int64_t i = slot_start.data()[0]; i < slot_start.data()[images()]; ++i)
-      require(slot_concept.data()[i] >= -1 && slot_concept.data()[i] < concepts, "slot_concept out of range");
-    for (int64_t i = whole_start.data()[0]; i < whole_start.data()[images()]; ++i)
-      require(whole.data()[i] >= 0 && whole.data()[i] < concepts, "whole out of range");
-  }
-  int64_t images() const { return slot_start.size() - 1; }
-  int64_t most_slots() const {
-    int64_t most = 0;
-    for (int64_t i = 0; i < images(); ++i) most = std::max(most, slot_start.data()[i + 1] - slot_start.data()[i]);
-    return most;
-  }
-  Labels labels() const {
-    return {images(),
-            present.shape(1),
-            slot_start.data(),
-            slot_concept.data(),
-            word_start.data(),
-            words.data(),
-            whole_start.data(),
-            whole.data(),
-            reinterpret_cast<const uint8_t*>(present.data())};
-  }
-};
 
 struct ScratchMemory {
   std::vector<int32_t> index0, index1;

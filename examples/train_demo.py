@@ -1,4 +1,4 @@
-"""Train the network of ``netdissect-fast demo``: which concepts are in a drawn scene?
+"""Train the network of ``netdissect-fast demo`` to say which concepts are in a drawn scene.
 
 It is told only which concepts an image shows (all but colours), never where: that its units learn to find them is what
 the dissection shows. Writes the checkpoint that the package ships; some 15 minutes on two cores.

@@ -5,30 +5,24 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
-
-from .backends import Backend, NonFiniteError, choose
-from .concepts import PackedLabels
+from .backends import choose
+from .collecting import Collector, plan_layers, thresholds_by_layer
 from .config import versions
-from .counts import CategoryRule, Counter, check_option
+from .counts import CategoryRule, check_option
 from .data.cache import packed_labels
 from .data.dataset import ConceptDataset
 from .data.loading import Preprocessing, image_batches
 from .data.preprocess import from_model
 from .data.whole_image import check_sees_whole_image
 from .errors import ArgumentError
-from .grids import Alignment, Grid, make_grid
-from .hooks import Tokens, pad_batch, resolve_layers, unwrap, watch
-from .peaks import Peaks, Quantile, exact_quantile
-from .results import Dissection, LayerResult
-from .scoring import checked_thresholds, nonfinite, score_peaks
+from .grids import Alignment
+from .hooks import Tokens, unwrap, watch
+from .peaks import Quantile, exact_quantile
+from .results import Dissection
 from .storage import require_writable
-from .tracing import GridTracer
-from .types import Int64Array
 
 if TYPE_CHECKING:
     import torch
@@ -138,10 +132,10 @@ def dissect(
     first = next(image_batches(data, preprocess, 1))[1].to(*where)
     input_size = (int(first.shape[2]), int(first.shape[3]))
     options: dict[str, Any] = {"transform": transform, "tokens": tokens}
-    plans = _plan(model, layers, options, first, alignment, units)
-    given = _by_layer(thresholds, plans)
+    plans = plan_layers(model, layers, options, first, alignment, units)
+    given = thresholds_by_layer(thresholds, plans)
     collectors = {
-        name: _Collector(plan, labels, data, chosen, quantile, category_rule, given.get(name))
+        name: Collector(plan, labels, data, chosen, quantile, category_rule, given.get(name))
         for name, plan in plans.items()
     }
 
@@ -191,136 +185,6 @@ def dissect(
     if out is not None:
         dissection.save(out)
     return dissection
-
-
-@dataclass
-class _Plan:
-    """What a first image tells about a layer."""
-
-    name: str
-    units: int
-    grid: Grid
-    chosen: Int64Array | None  # numbers of the units asked for; None: all
-
-    @property
-    def unit_numbers(self) -> Int64Array:
-        return np.arange(self.units) if self.chosen is None else self.chosen
-
-
-def _plan(
-    model: nn.Module,
-    layers: Layers,
-    options: dict[str, Any],
-    image: Tensor,  # [1, c, H, W]
-    alignment: Alignment,
-    units: Any,
-) -> dict[str, _Plan]:
-    """Run one image through the network: every layer's units, map size and traced grid."""
-    shapes: dict[str, tuple[int, ...]] = {}
-    traced: dict[str, Any] = {}
-    image = pad_batch(unwrap(model), image)
-    tracer = GridTracer(image)
-
-    def look(name: str, maps: Tensor) -> None:
-        shapes[name], traced[name] = tuple(maps.shape[1:]), tracer.lookup(maps)
-
-    # A transform mixes units and leaves positions alone, so the grid is that of the layer itself.
-    with watch(model, layers, look, tokens=options["tokens"]) as run, tracer:
-        run(image)
-    if options["transform"] is not None:
-
-        def reshape(name: str, maps: Tensor) -> None:
-            shapes[name] = tuple(maps.shape[1:])
-
-        with watch(model, layers, reshape, **options) as run:
-            run(image)
-    plans = {}
-    for name in resolve_layers(model, layers):
-        count, height, width = shapes[name]
-        grid = make_grid(
-            alignment, traced[name], (height, width), (int(image.shape[2]), int(image.shape[3])), layer=name
-        )
-        chosen = None if units is None else _chosen_units(units, count, name)
-        plans[name] = _Plan(name, count if chosen is None else len(chosen), grid, chosen)
-    return plans
-
-
-def _chosen_units(units: Any, count: int, layer: str) -> Int64Array:
-    try:
-        chosen: Int64Array = np.arange(count)[units].astype(np.int64).reshape(-1)
-    except (IndexError, TypeError, ValueError) as error:
-        raise ArgumentError(
-            f"units={units!r} does not fit layer {layer!r}, which has {count} units: {error}"
-        ) from error
-    if len(np.unique(chosen)) != len(chosen) or not len(chosen):
-        raise ArgumentError(f"units={units!r} chooses no unit, or one twice, of the {count} of layer {layer!r}")
-    return chosen
-
-
-def _by_layer(thresholds: Any, plans: Mapping[str, _Plan]) -> dict[str, Any]:
-    if thresholds is None:
-        return {}
-    if not isinstance(thresholds, Mapping):
-        if len(plans) != 1:
-            raise ArgumentError("with several layers, thresholds must be a dict of arrays by layer name")
-        thresholds = dict.fromkeys(plans, thresholds)
-    if set(thresholds) != set(plans):
-        raise ArgumentError(f"thresholds are given for {sorted(thresholds)}, the layers are {sorted(plans)}")
-    return {name: checked_thresholds(thresholds[name], plan.units) for name, plan in plans.items()}
-
-
-@dataclass
-class _Collector:
-    """Takes one layer's maps, batch by batch: into peaks or, where thresholds are given, into counts at once."""
-
-    plan: _Plan
-    labels: PackedLabels
-    data: ConceptDataset
-    backend: Backend
-    quantile: Quantile
-    category_rule: CategoryRule
-    thresholds: Any
-    peaks: Peaks = field(init=False)
-    counter: Counter | None = None
-
-    def __post_init__(self) -> None:
-        self.peaks = Peaks(self.plan.units, self.plan.grid.size, len(self.data), self.quantile)
-        if self.thresholds is not None:
-            self.counter = Counter(
-                self.thresholds, self.plan.grid, self.labels, self.data.vocabulary, self.category_rule
-            )
-
-    def add(self, maps: Tensor, first_image: int) -> None:
-        if self.plan.chosen is not None:
-            maps = maps[:, self.plan.chosen.tolist()]
-        try:
-            if self.counter is None:
-                self.peaks.add(maps, first_image, self.backend)
-            else:
-                crops = self.backend.keep(maps, self.thresholds, first_image)
-                self.counter.add(crops, first_image, first_image + len(maps), self.backend)
-        except NonFiniteError as error:
-            if self.plan.chosen is not None:
-                error.unit = int(self.plan.chosen[error.unit])
-            raise nonfinite(self.plan.name, error, self.data.name(error.image)) from None
-
-    def result(self) -> LayerResult:
-        plan, vocabulary = self.plan, self.data.vocabulary
-        if self.counter is not None:
-            return LayerResult(
-                plan.name, self.counter.counts, self.thresholds, vocabulary, plan.grid, plan.unit_numbers
-            )
-        self.peaks.finish()
-        return score_peaks(
-            self.peaks,
-            plan.grid,
-            self.labels,
-            vocabulary,
-            name=plan.name,
-            category_rule=self.category_rule,
-            unit_numbers=plan.unit_numbers,
-            backend=self.backend,
-        )
 
 
 def _device_and_dtype(model: nn.Module, device: str) -> tuple[torch.device, torch.dtype]:

@@ -95,7 +95,8 @@ class Peaks:
         last_image = first_image + len(maps)
         if last_image > self.images or first_image < (self.seen[-1][1] if self.seen else 0):
             raise ArgumentError(
-                f"images {first_image} to {last_image - 1} come twice, out of order, or beyond the {self.images} announced"
+                f"images {first_image} to {last_image - 1} come twice, out of order, "
+                f"or beyond the {self.images} announced"
             )
         piece = max(1, self.images // _PIECE)
         for start in range(0, len(maps), piece):

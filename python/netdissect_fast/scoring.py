@@ -50,8 +50,8 @@ def score_peaks(
 ) -> LayerResult:
     """Score peaks against labels of the same images, without the network.
 
-    ``quantile``: any up to the one the peaks were kept for. ``labels`` may be of another data set's concepts, as long as
-    they are labels of the same N images. Raises ArgumentError where they are not as many.
+    ``quantile``: any up to the one the peaks were kept for. ``labels`` may be of other concepts, as long as they are
+    labels of the same N images. Raises ArgumentError where they are not as many.
     """
     if len(labels) != peaks.images:
         raise ArgumentError(f"the peaks are of {peaks.images} images, the labels of {len(labels)}")
@@ -96,6 +96,10 @@ def score(
         ``input_size`` (default: the first image's label size).
     category_rule :
         "image" (SPEC 5) or "none": areas over all images.
+    backend, threads :
+        "cpu", "reference" or "auto"; threads of the kernels (None: all cores).
+    name :
+        of the layer, in the result and in messages.
 
     Raises
     ------
