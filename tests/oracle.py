@@ -103,7 +103,8 @@ def dissect(
         carried = {}
         for n in numbers:
             carried[n] = [
-                [n in whole or any(plane[py][px] == n for plane in planes) for px in range(len(x))] for py in range(len(y))
+                [n in whole or any(plane[py][px] == n for plane in planes) for px in range(len(x))]
+                for py in range(len(y))
             ]
             found.concept_area[n] += sum(map(sum, carried[n]))
         there = {category[n] for n in numbers if n in whole or any(map(any, carried[n]))}

@@ -17,6 +17,7 @@ import torch
 import netdissect_fast as nd
 from netdissect_fast import _core
 from netdissect_fast.cli import main
+from netdissect_fast.demo import run_demo
 
 from .networks import two_layers
 
@@ -187,12 +188,19 @@ def test_control_c_writes_nothing(tmp_path):
     assert not list((tmp_path / "out").iterdir())
 
 
-def test_the_demo_gives_the_same_bytes_twice_and_more_detectors_after_training(tmp_path, capsys):
+def test_the_demo_gives_the_same_bytes_twice(tmp_path, capsys):
     tables = []
     for run in ("first", "second"):
-        assert main(["demo", "--out", str(tmp_path / run), "--images", "150"]) == 0
+        assert main(["demo", "--out", str(tmp_path / run), "--images", "60"]) == 0
         assert "after training" in capsys.readouterr().out
         tables.append((tmp_path / run / "trained" / "layer4" / "result.csv").read_bytes())
     assert tables[0] == tables[1]
-    trained, random = (nd.load(tmp_path / "first" / name)["layer4"] for name in ("trained", "random"))
-    assert sum(trained.unique_detectors().values()) > 2 * sum(random.unique_detectors().values())
+    assert main(["demo", "--out", str(tmp_path / "first"), "--images", "60"]) == 0  # over an earlier demo
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_the_demos_trained_network_detects_three_times_the_concepts_of_the_random_one(tmp_path, seed):
+    results = run_demo(tmp_path, seed=seed, images=400, progress=False)
+    unique = {name: sum(result["layer4"].unique_detectors().values()) for name, result in results.items()}
+    assert unique["trained"] >= 3 * unique["random"] > 0

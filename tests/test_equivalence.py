@@ -70,9 +70,7 @@ def test_keep_float32(
 
 
 @given(maps_BUHW(), arrangements(), rngs())
-def test_keep_float16(
-    maps: np.ndarray, arrange: Callable[[np.ndarray], np.ndarray], rng: np.random.Generator
-) -> None:
+def test_keep_float16(maps: np.ndarray, arrange: Callable[[np.ndarray], np.ndarray], rng: np.random.Generator) -> None:
     half = np.clip(maps, -65504, 65504).astype(np.float16)
     subnormal = rng.random(half.shape) < 0.1
     half[subnormal] = np.float16(5.9604645e-08) * rng.integers(-3, 4, half.shape)[subnormal]
@@ -80,9 +78,7 @@ def test_keep_float16(
 
 
 @given(maps_BUHW(), arrangements(), rngs())
-def test_keep_bfloat16(
-    maps: np.ndarray, arrange: Callable[[np.ndarray], np.ndarray], rng: np.random.Generator
-) -> None:
+def test_keep_bfloat16(maps: np.ndarray, arrange: Callable[[np.ndarray], np.ndarray], rng: np.random.Generator) -> None:
     """bfloat16 is the upper half of a float32: as uint16 at the binding, as a torch tensor at the backend."""
     bits = (maps.view(np.uint32) >> 16).astype(np.uint16)
     wide = (bits.astype(np.uint32) << 16).view(np.float32)

@@ -158,7 +158,9 @@ def test_quantile_is_exact_in_thresholds() -> None:
     assert peaks_of(maps, 0.29, CPU).thresholds().tolist() == [70]
 
 
-@pytest.mark.parametrize("quantile", [0, 1, -0.1, 1.5, "0", "1", "nan", float("nan"), float("inf"), "", "much", None, "1/0"])
+@pytest.mark.parametrize(
+    "quantile", [0, 1, -0.1, 1.5, "0", "1", "nan", float("nan"), float("inf"), "", "much", None, "1/0"]
+)
 def test_quantile_outside(quantile: Any) -> None:
     with pytest.raises(ArgumentError, match="quantile must lie between 0 and 1, for example 0.005; got"):
         exact_quantile(quantile)
@@ -221,7 +223,9 @@ def test_images_out_of_order() -> None:
     peaks.add(maps, 4, CPU)
     before = state(peaks)
     for first in (4, 6, 0, 2, 8, -1):
-        with pytest.raises(ArgumentError, match=f"images {first} to {first + 2} come twice, out of order, or beyond the 10"):
+        with pytest.raises(
+            ArgumentError, match=f"images {first} to {first + 2} come twice, out of order, or beyond the 10"
+        ):
             peaks.add(maps, first, CPU)
     assert state(peaks) == before
     with pytest.raises(ArgumentError, match="images -1 to 1"):
@@ -253,8 +257,9 @@ def test_nonfinite_names_image_and_unit(value: float, backend: str) -> None:
 # ------------------------------------------------------------------------------------------- bounded memory
 
 
-@pytest.mark.parametrize("layer", [RESNET_LAYER4, VGG_CONV5_3], ids=["resnet_layer4", "vgg_conv5_3"])
-def test_store_stays_small(layer: Layer, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("layer", "batch"), [(RESNET_LAYER4, 32), (VGG_CONV5_3, 100)],
+                         ids=["resnet_layer4", "vgg_conv5_3"])  # fmt: skip
+def test_store_stays_small(layer: Layer, batch: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """At most 7 % of the dense activations at any time: the store, and what is about to be added to it."""
     held: list[int] = []
     append = Crops.append
@@ -265,11 +270,11 @@ def test_store_stays_small(layer: Layer, monkeypatch: pytest.MonkeyPatch) -> Non
 
     monkeypatch.setattr(Crops, "append", watched)
     peaks = Peaks(layer.units, (layer.side, layer.side), layer.images)
-    for first, maps in layer.batches(32):
+    for first, maps in layer.batches(batch):
         peaks.add(maps, first, CPU)
         held.append(peaks.nbytes)
     monkeypatch.undo()
-    assert len(held) > layer.images // 32, "the store was not observed"
+    assert len(held) >= 2 * layer.images // batch, "the store was not observed"
     assert max(held) <= 0.07 * layer.nbytes
     assert max(held) > 0.01 * layer.nbytes, "so little that it was surely not all observed"
     sample = slice(0, layer.units, 64)  # a 64th of the units, sorted

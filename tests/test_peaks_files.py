@@ -97,7 +97,9 @@ def test_broken_arrays(what: str, good: Path) -> None:
     assert str(caught.value).startswith(f"{good}: does not hold the peaks of a layer: ")
 
 
-@pytest.mark.parametrize("quantile", ["2/1", "0/1", "-1/2", "1/0", "nan", "x/y", "", "1/2/3", "1e-999999999", "9" * 5000])
+@pytest.mark.parametrize(
+    "quantile", ["2/1", "0/1", "-1/2", "1/0", "nan", "x/y", "", "1/2/3", "1e-999999999", "9" * 5000]
+)
 def test_broken_quantile(quantile: str, good: Path) -> None:
     arrays, _ = read_arrays(good)
     write_arrays(good, arrays, {"quantile": quantile})
