@@ -71,15 +71,16 @@ py::tuple keep(const py::array& array, const py::array& bounds_array, int64_t fi
 }
 
 py::tuple prune_crops(const py::array& image, const py::array& unit, const py::array& box, const py::array& values,
-                      const py::array& bounds_array) {
+                      const py::array& bounds_array, int64_t threads) {
   const CropArrays crops(image, unit, box, values, true);
   const View<float> bounds(bounds_array, "bounds", {kAny});
   crops.starts(bounds.size());
+  positive(threads, "threads");
   StoreSize size{};
   {
     const py::gil_scoped_release released;
     size = prune(crops.count(), crops.image.out(), crops.unit.out(), reinterpret_cast<Box*>(crops.box.out()),
-                 crops.values.out(), bounds.data());
+                 crops.values.out(), bounds.data(), threads);
   }
   return py::make_tuple(size.crops, size.values);
 }
@@ -208,7 +209,8 @@ PYBIND11_MODULE(_core, m, pybind11::mod_gil_not_used()) {
   m.def("count", &count, py::arg("crops"), py::kw_only(), py::arg("first_image"), py::arg("thresholds"), py::arg("y"),
         py::arg("x"), py::arg("map_size"), py::arg("labels"), py::arg("intersection"), py::arg("unit_area"),
         py::arg("threads") = 1, py::arg("isa") = "");
-  m.def("prune", &prune_crops, py::arg("image"), py::arg("unit"), py::arg("box"), py::arg("values"), py::arg("bounds"));
+  m.def("prune", &prune_crops, py::arg("image"), py::arg("unit"), py::arg("box"), py::arg("values"), py::arg("bounds"),
+        py::kw_only(), py::arg("threads") = 1);
   m.def("kth_largest", &kth, py::arg("image"), py::arg("unit"), py::arg("box"), py::arg("values"), py::arg("bounds"),
         py::arg("rank"), py::kw_only(), py::arg("threads") = 1);
   m.def("pack", &pack_labels, py::arg("maps"), py::arg("columns"), py::arg("whole"));

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <cstring>
 #include <functional>
+#include <utility>
 
 #include "parallel.h"
 
@@ -23,79 +24,132 @@ float half_to_float(uint16_t half) {
   return half & 0x8000 ? -magnitude : magnitude;
 }
 
-float value_at(const Maps& maps, int64_t index) {
-  if (maps.dtype == Dtype::kFloat32) return static_cast<const float*>(maps.data)[index];
-  const uint16_t bits = static_cast<const uint16_t*>(maps.data)[index];
-  return maps.dtype == Dtype::kFloat16 ? half_to_float(bits) : std::bit_cast<float>(static_cast<uint32_t>(bits) << 16);
+template <class T, class Widen>
+void copy_as(const Maps& maps, const void* data, int64_t origin, const Box& box, float* to, Widen widen) {
+  const T* corner = static_cast<const T*>(data) + origin + box.y * maps.row_stride + box.x * maps.column_stride;
+  for (int64_t y = 0; y < box.height; ++y, to += box.width) {
+    const T* row = corner + y * maps.row_stride;
+    if (maps.column_stride == 1)  // apart, so that the compiler makes vectors of it
+      for (int64_t x = 0; x < box.width; ++x) to[x] = flush(widen(row[x]));
+    else
+      for (int64_t x = 0; x < box.width; ++x) to[x] = flush(widen(row[x * maps.column_stride]));
+  }
+}
+
+// Rows and columns of the crop that exceed the bound, dilated by one but never beyond the crop: what lay outside it is
+// at most the old, lower bound. Height 0 where nothing does.
+Box shrunk(const float* crop, const Box& old, float bound) {
+  int top = old.height, bottom = -1, left = old.width, right = -1;
+  for (int y = 0; y < old.height; ++y) {
+    const float* row = crop + y * old.width;
+    int first = 0, last = old.width - 1;
+    while (first <= last && !(row[first] > bound)) ++first;
+    if (first > last) continue;
+    while (!(row[last] > bound)) --last;
+    top = std::min(top, y);
+    bottom = y;
+    left = std::min(left, first);
+    right = std::max(right, last);
+  }
+  if (bottom < 0) return {0, 0, 0, 0};
+  top = std::max(top - 1, 0);
+  left = std::max(left - 1, 0);
+  bottom = std::min(bottom + 1, old.height - 1);
+  right = std::min(right + 1, old.width - 1);
+  return {static_cast<uint16_t>(old.y + top), static_cast<uint16_t>(old.x + left),
+          static_cast<uint16_t>(bottom - top + 1), static_cast<uint16_t>(right - left + 1)};
+}
+
+std::vector<int64_t> starts(int64_t crops, const Box* box) {
+  std::vector<int64_t> start(static_cast<size_t>(crops) + 1, 0);
+  for (int64_t i = 0; i < crops; ++i)
+    start[static_cast<size_t>(i) + 1] =
+        start[static_cast<size_t>(i)] + static_cast<int64_t>(box[i].height) * box[i].width;
+  return start;
+}
+
+bool any_above(const float* values, int64_t size, float bound) {
+  int32_t above = 0;
+  for (int64_t i = 0; i < size; ++i) above |= values[i] > bound;
+  return above != 0;
 }
 
 }  // namespace
 
 void copy_crop(const Maps& maps, int64_t image, int64_t unit, const Box& box, float* to) {
   const int64_t origin = image * maps.image_stride + unit * maps.unit_stride;
-  for (int64_t y = box.y; y < box.y + box.height; ++y)
-    for (int64_t x = box.x; x < box.x + box.width; ++x)
-      *to++ = flush(value_at(maps, origin + y * maps.row_stride + x * maps.column_stride));
+  switch (maps.dtype) {
+    case Dtype::kFloat32:
+      return copy_as<float>(maps, maps.data, origin, box, to, [](float value) { return value; });
+    case Dtype::kFloat16:
+      return copy_as<uint16_t>(maps, maps.data, origin, box, to, half_to_float);
+    case Dtype::kBFloat16:
+      return copy_as<uint16_t>(maps, maps.data, origin, box, to,
+                               [](uint16_t bits) { return std::bit_cast<float>(static_cast<uint32_t>(bits) << 16); });
+  }
 }
 
-StoreSize prune(int64_t crops, int32_t* image, int32_t* unit, Box* box, float* values, const float* bounds) {
-  int64_t kept = 0;
-  const float* from = values;
-  float* to = values;
-  for (int64_t i = 0; i < crops; ++i) {
-    const Box old = box[i];
-    const float bound = bounds[unit[i]];
-    const float* crop = from;
-    from += static_cast<int64_t>(old.height) * old.width;
-    int top = old.height, bottom = -1, left = old.width, right = -1;
-    for (int y = 0; y < old.height; ++y)
-      for (int x = 0; x < old.width; ++x)
-        if (crop[y * old.width + x] > bound) {
-          top = std::min(top, y);
-          bottom = y;
-          left = std::min(left, x);
-          right = std::max(right, x);
-        }
-    if (bottom < 0) continue;
-    // Dilated by one, but never beyond the old box: what lay outside it is at most the old, lower bound.
-    top = std::max(top - 1, 0);
-    left = std::max(left - 1, 0);
-    bottom = std::min(bottom + 1, old.height - 1);
-    right = std::min(right + 1, old.width - 1);
-    const int height = bottom - top + 1, width = right - left + 1;
-    for (int y = 0; y < height; ++y) {  // never ahead of what is still to be read
-      std::memmove(to, crop + (top + y) * old.width + left, sizeof(float) * static_cast<size_t>(width));
-      to += width;
+StoreSize prune(int64_t crops, int32_t* image, int32_t* unit, Box* box, float* values, const float* bounds,
+                int64_t threads) {
+  const std::vector<int64_t> start = starts(crops, box);
+  std::vector<Box> now(static_cast<size_t>(crops));
+  parallel_ranges(crops, threads, [&](int64_t first, int64_t last, int64_t) {
+    for (int64_t i = first; i < last; ++i) {
+      const auto c = static_cast<size_t>(i);
+      const bool above = any_above(values + start[c], start[c + 1] - start[c], bounds[unit[i]]);
+      now[c] = above ? shrunk(values + start[c], box[i], bounds[unit[i]]) : Box{0, 0, 0, 0};
     }
+  });
+  int64_t kept = 0;
+  float* to = values;
+  for (int64_t i = 0; i < crops; ++i) {  // in place: never ahead of what is still to be read
+    const Box old = box[i], small = now[static_cast<size_t>(i)];
+    const float* row = values + start[static_cast<size_t>(i)] + (small.y - old.y) * old.width + (small.x - old.x);
+    for (int y = 0; y < small.height; ++y, row += old.width, to += small.width)
+      std::memmove(to, row, sizeof(float) * small.width);
+    if (!small.height) continue;
     image[kept] = image[i];
     unit[kept] = unit[i];
-    box[kept] = Box{static_cast<uint16_t>(old.y + top), static_cast<uint16_t>(old.x + left),
-                    static_cast<uint16_t>(height), static_cast<uint16_t>(width)};
-    ++kept;
+    box[kept++] = small;
   }
   return {kept, to - values};
 }
 
 void kth_largest(int64_t crops, const int32_t* unit, const Box* box, const float* values, int64_t units,
                  const float* bounds, int64_t rank, int64_t threads, float* result) {
-  auto each_above = [&](auto&& visit) {
-    const float* value = values;
-    for (int64_t i = 0; i < crops; ++i) {
+  // Each part of the crops counts its values above the bounds, unit by unit; then all know where theirs go.
+  const std::vector<int64_t> start = starts(crops, box);
+  const auto parts = static_cast<size_t>(std::max<int64_t>(1, std::min(threads, crops)));
+  const auto count = static_cast<size_t>(units);
+  std::vector<int64_t> place(parts * count, 0), end(count, 0);
+  parallel_ranges(crops, threads, [&](int64_t first, int64_t last, int64_t part) {
+    int64_t* mine = place.data() + static_cast<size_t>(part) * count;
+    for (int64_t i = first; i < last; ++i) {
       const float bound = bounds[unit[i]];
-      for (const float* end = value + static_cast<int64_t>(box[i].height) * box[i].width; value < end; ++value)
-        if (*value > bound) visit(static_cast<size_t>(unit[i]), *value);
+      int32_t above = 0;
+      for (int64_t v = start[static_cast<size_t>(i)]; v < start[static_cast<size_t>(i) + 1]; ++v)
+        above += values[v] > bound;
+      mine[unit[i]] += above;
     }
-  };
-  std::vector<int64_t> end(static_cast<size_t>(units) + 1, 0);
-  each_above([&](size_t u, float) { ++end[u + 1]; });
-  for (size_t u = 0; u < static_cast<size_t>(units); ++u) end[u + 1] += end[u];
-  std::vector<float> tails(static_cast<size_t>(end.back()));
-  std::vector<int64_t> next(end.begin(), end.end() - 1);
-  each_above([&](size_t u, float value) { tails[static_cast<size_t>(next[u]++)] = value; });
+  });
+  int64_t total = 0;
+  for (size_t u = 0; u < count; ++u) {
+    for (size_t part = 0; part < parts; ++part) total += std::exchange(place[part * count + u], total);
+    end[u] = total;
+  }
+  std::vector<float> tails(static_cast<size_t>(total));
+  parallel_ranges(crops, threads, [&](int64_t first, int64_t last, int64_t part) {
+    int64_t* mine = place.data() + static_cast<size_t>(part) * count;
+    for (int64_t i = first; i < last; ++i) {
+      const float bound = bounds[unit[i]];
+      for (int64_t v = start[static_cast<size_t>(i)]; v < start[static_cast<size_t>(i) + 1]; ++v)
+        if (values[v] > bound) tails[static_cast<size_t>(mine[unit[i]]++)] = values[v];
+    }
+  });
   parallel_ranges(units, threads, [&](int64_t first, int64_t last, int64_t) {
     for (int64_t u = first; u < last; ++u) {
-      float* tail = tails.data() + end[static_cast<size_t>(u)];
-      float* tail_end = tails.data() + end[static_cast<size_t>(u) + 1];
+      float* tail = tails.data() + (u ? end[static_cast<size_t>(u) - 1] : 0);
+      float* tail_end = tails.data() + end[static_cast<size_t>(u)];
       if (tail_end - tail < rank) {
         result[u] = bounds[u];
         continue;

@@ -16,7 +16,8 @@ struct StoreSize {
 };
 
 // Shrinks every crop to what exceeds the (higher) bounds, in place; empty crops go. Gives the new sizes.
-StoreSize prune(int64_t crops, int32_t* image, int32_t* unit, Box* box, float* values, const float* bounds);
+StoreSize prune(int64_t crops, int32_t* image, int32_t* unit, Box* box, float* values, const float* bounds,
+                int64_t threads);
 
 // Per unit, the rank-th largest of all values ever seen, given that those above `bounds` are in the store;
 // the bound itself where fewer than `rank` are above it.

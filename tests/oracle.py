@@ -1,4 +1,4 @@
-"""SPEC section 1, steps 1 to 9, once more: plain loops over Python ints and np.float32, sharing no code with the package.
+"""SPEC section 1, steps 1 to 9, once more: plain loops over ints and np.float32, sharing no code with the package.
 
 Slow on purpose; for tiny cases. Images are nested lists or arrays; labels of an image are (list of label maps, set of
 whole-image numbers).

@@ -1,7 +1,7 @@
 """Hypothesis strategies, named by the axes of what they draw.
 
 B images of a batch, N images, U units, C concepts, H×W activation grid, Y×X label grid, L label maps of one image.
-Shapes and kinds are drawn (and shrunk) by Hypothesis; the numbers come from a drawn seed, so that large arrays are cheap.
+Shapes and kinds are drawn (and shrunk) by Hypothesis; the numbers come from a drawn seed: large arrays are cheap.
 """
 
 from __future__ import annotations

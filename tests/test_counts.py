@@ -14,7 +14,7 @@ import netdissect_fast as nd
 from netdissect_fast.backends import choose
 from netdissect_fast.concepts import ImageLabels, PackedLabels, Vocabulary, pack_image
 from netdissect_fast.counts import Counter, Counts, UnitLabels, iou
-from netdissect_fast.errors import ArgumentError, ShapeError
+from netdissect_fast.errors import ArgumentError
 from netdissect_fast.grids import make_grid
 from netdissect_fast.peaks import Peaks
 
@@ -381,8 +381,28 @@ def test_score_peaks_of_other_images() -> None:
 def test_vocabulary_numbers(numbers: list[int]) -> None:
     with pytest.raises(ArgumentError, match="must be ≥ 1, ascending and distinct; 0 means unlabelled"):
         Vocabulary(np.array(numbers), tuple("ab"[: len(numbers)]), np.zeros(len(numbers), np.int32), ("c",))
-    with pytest.raises(ShapeError, match="1 numbers, 0 names, 1 categories"):
-        Vocabulary(np.array([1]), (), np.zeros(1, np.int32), ("c",))
+
+
+@pytest.mark.parametrize(
+    ("numbers", "category", "message"),
+    [
+        ([1], [0, 0], "got 1 numbers, 2 names, 2 categories"),
+        ([1, 2], [0], "got 2 numbers, 2 names, 1 categories"),
+        ([[1, 2]], [0, 0], "one name and one category a concept"),
+        (3, [0, 0], "got 1 numbers"),
+        ([1, 2], [0, 1], "a position among the 1 categories, or −1 for none"),
+        ([1, 2], [0, -2], "a position among the 1 categories"),
+    ],
+)
+def test_vocabulary_fits_together(numbers: Any, category: Any, message: str) -> None:
+    with pytest.raises(ArgumentError, match=message):
+        Vocabulary(numbers, ("one", "two"), category, ("c",))
+
+
+def test_vocabulary_of_lists() -> None:
+    words: Any = ([1, 2], ("one", "two"), [0, 0], ("c",))
+    layer = nd.score(np.ones((1, 1, 2, 2), np.float32), np.full((1, 2, 2), 2), Vocabulary(*words), thresholds=[0])
+    assert [row.label for row in layer.units()] == ["two"]
 
 
 def test_pack_of_a_number_at_the_edge_of_the_table() -> None:

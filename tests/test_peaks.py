@@ -162,7 +162,7 @@ def test_quantile_is_exact_in_thresholds() -> None:
     "quantile", [0, 1, -0.1, 1.5, "0", "1", "nan", float("nan"), float("inf"), "", "much", None, "1/0"]
 )
 def test_quantile_outside(quantile: Any) -> None:
-    with pytest.raises(ArgumentError, match="quantile must lie between 0 and 1, for example 0.005; got"):
+    with pytest.raises(ArgumentError, match=r"quantile must lie between 0 and 1, for example 0\.005; got"):
         exact_quantile(quantile)
 
 

@@ -38,7 +38,13 @@ def count(
     """Add the intersections and areas of the crops' masks."""
 
 def prune(
-    image: Int32Array, unit: Int32Array, box: Uint16Array, values: Float32Array, bounds: Float32Array
+    image: Int32Array,
+    unit: Int32Array,
+    box: Uint16Array,
+    values: Float32Array,
+    bounds: Float32Array,
+    *,
+    threads: int = ...,
 ) -> tuple[int, int]:
     """Shrink crops to what exceeds the bounds, in place; gives how many crops and values are left."""
 

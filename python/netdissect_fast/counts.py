@@ -63,6 +63,18 @@ class Counts:
             self.pixels + other.pixels,
         )
 
+    def possible(self, vocabulary: Vocabulary) -> bool:
+        """Whether no area is negative, and none larger than what contains it: what a broken file would show."""
+        known = vocabulary.category >= 0
+        category = vocabulary.category[known]
+        return bool(
+            all((area >= 0).all() for area in vars(self).values())
+            and (self.intersection <= self.concept_area).all()
+            and (self.intersection[:, known] <= self.unit_area[:, category]).all()
+            and (self.concept_area[known] <= self.pixels[category]).all()
+            and (self.unit_area <= self.pixels).all()
+        )
+
     def iou(self, vocabulary: Vocabulary) -> Float64Array:
         """IoU, float64 [U, C] (SPEC 7)."""
         # A concept without a category meets no image of its category: its area column is 0.

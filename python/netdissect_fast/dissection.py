@@ -170,7 +170,7 @@ def dissect(
         "dtype": str(where[1])[6:],
         "workers": workers,
         "backend": chosen.name,
-        "threads": getattr(chosen, "threads", 1),
+        "threads": chosen.threads,
         "torch_threads": torch.get_num_threads(),
     }
     dataset = {"name": repr(data), "images": len(data), "fingerprint": data.fingerprint()}

@@ -25,7 +25,7 @@ from .types import Array, Float32Array, Int64Array
 
 Quantile: TypeAlias = float | str | Decimal | Fraction
 
-_GROWTH = 1.5  # the store may grow by this factor between two prunings
+_GROWTH = 2.0  # the store may grow by this factor between two prunings
 _SMALL = 1 << 20  # bytes below which pruning is not worth its time
 _PIECE = 100  # a batch enters in pieces of at most this fraction of the images: bounds rise before much is kept
 
@@ -64,6 +64,7 @@ class Peaks:
         self.bounds: Float32Array = np.full(units, -np.inf, np.float32)
         self.seen: list[tuple[int, int]] = []
         self._prune_at = _SMALL
+        self._threads = 1
 
     def __repr__(self) -> str:
         return (
@@ -93,6 +94,7 @@ class Peaks:
                 f"expected maps [B, {self.units}, {self.map_size[0]}, {self.map_size[1]}], got {list(maps.shape)}"
             )
         last_image = first_image + len(maps)
+        self._threads = backend.threads
         if last_image > self.images or first_image < (self.seen[-1][1] if self.seen else 0):
             raise ArgumentError(
                 f"images {first_image} to {last_image - 1} come twice, out of order, "
@@ -120,11 +122,11 @@ class Peaks:
         return self.images_seen * self.map_size[0] * self.map_size[1]
 
     def _kth_largest(self, rank: int) -> Float32Array:
-        return _core.kth_largest(*self.crops.arrays, self.bounds, rank)
+        return _core.kth_largest(*self.crops.arrays, self.bounds, rank, threads=self._threads)
 
     def _raise_bounds(self, bounds: Float32Array) -> None:
         self.bounds = bounds
-        self.crops.truncate(*_core.prune(*self.crops.arrays, bounds))
+        self.crops.truncate(*_core.prune(*self.crops.arrays, bounds, threads=self._threads))
 
     def thresholds(self, quantile: Quantile | None = None) -> Float32Array:
         """T, float32 [U]: the (⌊q·n⌋+1)-th largest activation of each unit over all images (SPEC 1).

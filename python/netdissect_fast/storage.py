@@ -96,6 +96,14 @@ def require_writable(folder: Path) -> None:
     (folder / ".writable").unlink(missing_ok=True)
 
 
+def remove_file(path: Path) -> None:
+    """Remove a file that may not be there. Raises OutputError where it cannot be removed."""
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise _output_error(path, error) from error
+
+
 def write_text(path: Path, text: str) -> None:
     """Write UTF-8 text, line ends as given."""
     with atomic_file(path) as file:
@@ -113,7 +121,7 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise DataError(path, f"cannot be read: {error.strerror}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(path, f"is not JSON: {error}") from error
 
 

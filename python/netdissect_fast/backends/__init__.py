@@ -27,6 +27,7 @@ class Backend(Protocol):
     """The two kernels. Bounds and thresholds are flushed (SPEC 3)."""
 
     name: str
+    threads: int
 
     def keep(self, maps: Any, bounds: Float32Array, first_image: int) -> Crops:
         """Crops of every map that exceeds its unit's bound somewhere.

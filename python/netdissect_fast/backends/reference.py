@@ -67,6 +67,7 @@ class ReferenceBackend:
     """The definition."""
 
     name = "reference"
+    threads = 1
 
     def keep(self, maps: Any, bounds: Float32Array, first_image: int) -> Crops:
         """See Backend.keep."""
