@@ -1,7 +1,5 @@
 // What keep and count share. No #include anywhere: NVRTC then needs no toolkit headers. The module that is compiled is
 // common.cuh, keep.cu and count.cu, one after the other.
-#pragma once
-
 typedef unsigned long long u64;
 
 constexpr unsigned kAll = 0xffffffffu;  // all 32 lanes
@@ -20,7 +18,7 @@ __device__ inline float strict(float bound) { return bound == 0.0f ? kLargestFlu
 
 __device__ inline float flush(float value) { return value > -kSmallest && value < kSmallest ? 0.0f : value; }
 
-__device__ inline bool finite(float value) { return (__float_as_uint(value) & 0x7f800000u) != 0x7f800000u; }
+__device__ inline bool is_finite(float value) { return (__float_as_uint(value) & 0x7f800000u) != 0x7f800000u; }
 
 // Each operation rounded on its own (SPEC 3): the intrinsics are never contracted into a fused multiply-add.
 __device__ inline float lerp(float a, float b, float f) { return __fadd_rn(a, __fmul_rn(f, __fsub_rn(b, a))); }

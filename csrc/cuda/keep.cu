@@ -104,7 +104,7 @@ __device__ void keep_planes(const Maps<T>& maps, const float* bounds, int first_
   for (int i = lane; i < size; i += kLanes) {
     const float value = widen(plane[i]);
     above |= value > bound;
-    strange |= !finite(value);
+    strange |= !is_finite(value);
   }
   if (__any_sync(kAll, strange) && lane == 0) report(store, first_image + image, unit, maps.units);
   int top = maps.height, bottom = -1, left = maps.width, right = -1;
@@ -146,7 +146,7 @@ __device__ void keep_side_by_side(const Maps<T>& maps, const float* bounds, int 
     for (int y = 0; y < maps.height; ++y) {
       for (int x = 0; x < maps.width; ++x) {
         const float value = widen(base[y * maps.row_stride + x * maps.column_stride]);
-        strange |= !finite(value);
+        strange |= !is_finite(value);
         if (!(value > bound)) continue;
         top = min(top, y);
         bottom = y;

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -130,12 +131,18 @@ class Collector:
         """Take in the maps [B, U, H, W] of consecutive images. ActivationError for NaN or infinity."""
         if self.plan.chosen is not None:
             maps = maps[:, self.plan.chosen.tolist()]
-        try:
+        with self._named():
             if self.counter is None:
                 self.peaks.add(maps, first_image, self.backend)
             else:
                 crops = self.backend.keep(maps, self.thresholds, first_image)
                 self.counter.add(crops, first_image, first_image + len(maps), self.backend)
+
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        """Give a kernel's NonFiniteError the names of layer, unit and image."""
+        try:
+            yield
         except NonFiniteError as error:
             if self.plan.chosen is not None:
                 error.unit = int(self.plan.chosen[error.unit])
@@ -148,7 +155,8 @@ class Collector:
             return LayerResult(
                 plan.name, self.counter.counts, self.thresholds, vocabulary, plan.grid, plan.unit_numbers
             )
-        self.peaks.finish()
+        with self._named():
+            self.peaks.finish()
         return score_peaks(
             self.peaks,
             plan.grid,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Literal, TypeAlias, get_args
+from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 
@@ -119,14 +119,27 @@ class Counter:
         self.present: BoolArray = labels.category_present(vocabulary)
         if category_rule == "none":
             self.present = np.ones_like(self.present)
-        self.counts = Counts.zeros(len(thresholds), vocabulary)
-        self.counts.concept_area = labels.concept_area(len(vocabulary))
+        self._shapes = (len(thresholds), len(vocabulary)), (len(thresholds), len(vocabulary.categories))
+        self._concept_area = labels.concept_area(len(vocabulary))
         image_pixels = labels.grid[:, 0].astype(np.int64) * labels.grid[:, 1]
-        self.counts.pixels = image_pixels @ self.present.astype(np.int64)
+        self._pixels = image_pixels @ self.present.astype(np.int64)
+        self._backend: Backend | None = None  # of the sums
+        self._sums: tuple[Any, ...] = ()
         self._axes: dict[tuple[int, int], tuple[AxisTable, AxisTable]] = {}
 
+    @property
+    def counts(self) -> Counts:
+        """What has been counted; G and the pixels are of all images."""
+        if self._backend is None:
+            intersection, unit_area = (np.zeros(shape, np.int64) for shape in self._shapes)
+        else:
+            intersection, unit_area = (self._backend.totals(total) for total in self._sums)
+        return Counts(intersection, unit_area, self._concept_area, self._pixels)
+
     def add(self, crops: Crops, first: int, last: int, backend: Backend) -> None:
-        """Count the crops of images first ≤ i < last, which are all there."""
+        """Count the crops of images first ≤ i < last, which are all there, always on the same backend."""
+        if self._backend is None:
+            self._backend, self._sums = backend, tuple(backend.zeros(shape) for shape in self._shapes)
         starts = crops.starts()
         for begin, end in self._runs(first, last):
             size = (int(self.labels.grid[begin, 0]), int(self.labels.grid[begin, 1]))
@@ -140,8 +153,7 @@ class Counter:
                 self.grid.size,
                 self.labels.of_images(begin, end),
                 self.present[begin:end],
-                self.counts.intersection,
-                self.counts.unit_area,
+                *self._sums,
             )
 
     def _runs(self, first: int, last: int) -> Iterator[tuple[int, int]]:

@@ -118,8 +118,8 @@ def dissect(
         raise ArgumentError(f"batch_size must be at least 1, got {batch_size}")
     if len(data) < 1:
         raise ArgumentError("the data set holds no image")
-    chosen = choose(backend, threads)
     where = _device_and_dtype(model, device)
+    chosen = choose(backend, threads, where[0].type)
     if preprocess is None:
         preprocess = from_model(model)
     check_sees_whole_image(preprocess, crop)

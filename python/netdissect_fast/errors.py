@@ -48,5 +48,9 @@ class OutputError(NetDissectError, OSError):
     """A result cannot be written: no space, no permission, not a folder."""
 
 
+class CapacityError(NetDissectError, MemoryError):
+    """The work does not fit into memory, even in the smallest pieces; the message says what to make smaller."""
+
+
 class BackendUnavailable(NetDissectError, ImportError):
     """The backend asked for does not exist on this machine; the message says what to install."""

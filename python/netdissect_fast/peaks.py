@@ -17,7 +17,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from . import _core
-from .backends import Backend, choose
+from .backends import Backend, Stage, choose
 from .crops import Crops
 from .errors import ArgumentError, DataError, ShapeError
 from .storage import read_arrays, write_arrays
@@ -65,6 +65,7 @@ class Peaks:
         self.seen: list[tuple[int, int]] = []
         self._prune_at = _SMALL
         self._threads = 1
+        self._stage: Stage | None = None
 
     def __repr__(self) -> str:
         return (
@@ -101,8 +102,10 @@ class Peaks:
                 f"or beyond the {self.images} announced"
             )
         piece = max(1, self.images // _PIECE)
+        if self._stage is None:
+            self._stage = backend.stage()
         for start in range(0, len(maps), piece):
-            self.crops.append(backend.keep(maps[start : start + piece], self.bounds, first_image + start))
+            self.crops.append(self._stage.keep(maps[start : start + piece], self.bounds, first_image + start))
             self._saw(first_image + start, min(first_image + start + piece, last_image))
             if self.crops.nbytes > self._prune_at and self._positions_seen >= self._rank:
                 self._raise_bounds(self._kth_largest(self._rank))
@@ -128,11 +131,18 @@ class Peaks:
         self.bounds = bounds
         self.crops.truncate(*_core.prune(*self.crops.arrays, bounds, threads=self._threads))
 
+    def settle(self) -> None:
+        """Take over what a device still holds back. The backend's NonFiniteError may come only here."""
+        if self._stage is not None:
+            stage, self._stage = self._stage, None
+            self.crops.append(stage.drain())
+
     def thresholds(self, quantile: Quantile | None = None) -> Float32Array:
         """T, float32 [U]: the (⌊q·n⌋+1)-th largest activation of each unit over all images (SPEC 1).
 
         ``quantile``: any up to the one that the peaks were kept for (the default).
         """
+        self.settle()
         if self.images_seen != self.images:
             raise ArgumentError(
                 f"thresholds need all {self.images} images, these peaks hold {self.images_seen}: merge the others first"

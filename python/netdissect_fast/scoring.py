@@ -131,9 +131,9 @@ def score(
             return LayerResult(name, counter.counts, fixed, vocabulary, grid, np.arange(units))
         peaks = Peaks(units, (height, width), images, quantile)
         peaks.add(activations, 0, chosen)
+        peaks.finish()
     except NonFiniteError as error:
         raise nonfinite(name, error, str(error.image)) from None
-    peaks.finish()
     return score_peaks(peaks, grid, packed, vocabulary, name=name, category_rule=category_rule, backend=chosen)
 
 

@@ -25,7 +25,14 @@ BUILDS = {
     "tsan": ("-O1", "-g", "-fsanitize=thread"),
 }  # fmt: skip
 FLAGS = ("-std=c++20", "-ffp-contract=off", "-fno-strict-aliasing", "-w", "-fPIC", "-shared", "-pthread")
-MODULE = '#include "cuda_on_host.hpp"\nnamespace {{\n#include "module.cu"\ncoh::Kernel kernels[] = {{{table}}};\n}}\n'
+MODULE = """#include "cuda_on_host.hpp"
+#include "entry.hpp"
+namespace {{
+#include "module.cu"
+const coh::Kernel table[] = {{{table}}};
+}}
+std::span<const coh::Kernel> coh::kernels() {{ return table; }}
+"""
 
 
 def default_build() -> str:
@@ -57,7 +64,7 @@ def build(source: str, variant: str) -> Path:
     def fill(folder: Path) -> None:
         table = ", ".join(f"COH_KERNEL({kernel})" for kernel in kernel_names(source))
         (folder / "module.cu").write_text(source)
-        (folder / "module.cpp").write_text(MODULE.format(table=table) + '#include "entry.hpp"\n')
+        (folder / "module.cpp").write_text(MODULE.format(table=table))
         command = [compiler(), *flags, f"-I{HEADERS}", "-o", str(folder / "module.so"), str(folder / "module.cpp")]
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode:

@@ -1,10 +1,11 @@
-"""Where keep and count run: ``reference`` (NumPy, the definition), ``cpu`` (compiled). All agree to the bit."""
+"""Where keep and count run: reference (NumPy, the definition), cpu (compiled), cuda. All agree to the bit."""
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING, Any, Protocol
 
-from ..errors import ArgumentError, BackendUnavailable
+from ..errors import ArgumentError
 from ..types import Array, BoolArray, Float32Array, Int64Array
 
 if TYPE_CHECKING:
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
     from ..crops import Crops
     from ..grids import AxisTable
 
-NAMES = ("cpu", "reference")
+NAMES = ("cpu", "cuda", "reference")
 
 
 class NonFiniteError(Exception):
@@ -23,11 +24,70 @@ class NonFiniteError(Exception):
         super().__init__(f"unit {unit}, image {image}")
 
 
+class Stage(Protocol):
+    """keep for one layer, batch after batch; a device may hold crops back to hand over many at once."""
+
+    def keep(self, maps: Any, bounds: Float32Array, first_image: int) -> Crops:
+        """As Backend.keep, but gives what is ready: crops of this batch or earlier ones, or none."""
+        ...
+
+    def drain(self) -> Crops:
+        """All crops held back."""
+        ...
+
+
+class Immediate:
+    """The Stage of a backend that holds nothing back."""
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+
+    def keep(self, maps: Any, bounds: Float32Array, first_image: int) -> Crops:
+        """See Stage."""
+        return self._backend.keep(maps, bounds, first_image)
+
+    def drain(self) -> Crops:
+        """Nothing."""
+        from ..crops import Crops
+
+        return Crops.empty()
+
+
+class OnHost:
+    """What backends whose arrays are NumPy's have in common."""
+
+    def stage(self: Backend) -> Stage:
+        """See Backend."""
+        return Immediate(self)
+
+    def zeros(self, shape: tuple[int, ...]) -> Int64Array:
+        """See Backend."""
+        import numpy as np
+
+        return np.zeros(shape, np.int64)
+
+    def totals(self, accumulator: Int64Array) -> Int64Array:
+        """See Backend."""
+        return accumulator
+
+
 class Backend(Protocol):
     """The two kernels. Bounds and thresholds are flushed (SPEC 3)."""
 
     name: str
     threads: int
+
+    def stage(self) -> Stage:
+        """A stage for one layer."""
+        ...
+
+    def zeros(self, shape: tuple[int, ...]) -> Any:
+        """An int64 accumulator for ``count``."""
+        ...
+
+    def totals(self, accumulator: Any) -> Int64Array:
+        """What has been added to an accumulator."""
+        ...
 
     def keep(self, maps: Any, bounds: Float32Array, first_image: int) -> Crops:
         """Crops of every map that exceeds its unit's bound somewhere.
@@ -48,8 +108,8 @@ class Backend(Protocol):
         map_size: tuple[int, int],
         labels: PackedLabels,
         present: BoolArray,
-        intersection: Int64Array,
-        unit_area: Int64Array,
+        intersection: Any,
+        unit_area: Any,
     ) -> None:
         """Add what the masks of ``crops`` cover, SPEC 3 to 6.
 
@@ -58,14 +118,27 @@ class Backend(Protocol):
         axes         tables of y and x: label pixel → activations
         labels       of those N images, all on one Y×X grid
         present      bool [N, categories]: P
-        intersection int64 [U, C], added to: I
-        unit_area    int64 [U, categories], added to: A
+        intersection accumulator [U, C], added to: I
+        unit_area    accumulator [U, categories], added to: A
         """
         ...
 
 
-def choose(name: str = "auto", threads: int | None = None) -> Backend:
-    """The backend by name; ``auto`` is ``cpu``. ``threads``: None = all cores of this process."""
+def choose(name: str = "auto", threads: int | None = None, device: str = "cpu") -> Backend:
+    """The backend by name; ``auto`` follows ``device``, where the activations are: "cpu" or "cuda".
+
+    ``threads``: None = all cores of this process. Without CuPy, activations on a GPU are scored on the CPU, with one
+    warning that says what to install. Raises ArgumentError, BackendUnavailable.
+    """
+    if name == "auto" and device == "cuda":
+        from .cupy_engine import INSTALL, cupy_is_there
+
+        if cupy_is_there():
+            name = "cuda"
+        else:
+            warnings.warn(
+                f"CuPy is missing, so activations are copied to the CPU to be scored: {INSTALL}", stacklevel=3
+            )
     if name == "reference":
         from .reference import ReferenceBackend
 
@@ -75,7 +148,9 @@ def choose(name: str = "auto", threads: int | None = None) -> Backend:
 
         return CpuBackend(threads)
     if name == "cuda":
-        raise BackendUnavailable("backend 'cuda' is not part of this version; use backend='cpu'")
+        from .cuda import CudaBackend
+
+        return CudaBackend()
     raise ArgumentError(f"backend {name!r} is unknown; choose one of: auto, {', '.join(NAMES)}")
 
 

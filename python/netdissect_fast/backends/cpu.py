@@ -11,7 +11,7 @@ from ..crops import Crops
 from ..errors import ArgumentError
 from ..grids import AxisTable
 from ..types import BoolArray, Float32Array, Int64Array
-from . import NonFiniteError, to_numpy
+from . import NonFiniteError, OnHost, to_numpy
 
 
 def available_threads() -> int:
@@ -20,7 +20,7 @@ def available_threads() -> int:
     return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
-class CpuBackend:
+class CpuBackend(OnHost):
     """The compiled kernels of ``_core``. ``isa`` picks a variant by name; "" = the best of this CPU."""
 
     name = "cpu"

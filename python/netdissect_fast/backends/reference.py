@@ -10,7 +10,7 @@ from ..concepts import PackedLabels
 from ..crops import Crops, flush
 from ..grids import AxisTable
 from ..types import BoolArray, Float32Array, Int64Array
-from . import NonFiniteError, to_numpy
+from . import NonFiniteError, OnHost, to_numpy
 
 
 def widen(maps: Any) -> Float32Array:
@@ -63,7 +63,7 @@ def label_masks(labels: PackedLabels, image: int) -> dict[int, BoolArray]:
     return found
 
 
-class ReferenceBackend:
+class ReferenceBackend(OnHost):
     """The definition."""
 
     name = "reference"

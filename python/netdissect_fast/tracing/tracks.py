@@ -26,7 +26,7 @@ class Unknown:
         return self.reason or f"operation {self.op} is not understood"
 
 
-class NotUnderstood(Exception):  # noqa: N818 (an outcome, not an error)
+class NotUnderstood(Exception):
     """Raised by a rule that cannot follow its operation; ``cause`` when an earlier one is to blame."""
 
     def __init__(self, cause: Unknown | None = None) -> None:

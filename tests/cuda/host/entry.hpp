@@ -1,7 +1,8 @@
 // What Python calls: a kernel by name, its arguments each behind a pointer, as CUDA's own launch takes them.
-// The including file defines `kernels`, an array of coh::Kernel made by COH_KERNEL(name).
+// The including file defines coh::kernels(), which gives a table of COH_KERNEL(name).
 #pragma once
 
+#include <span>
 #include <utility>
 
 namespace coh {
@@ -29,28 +30,28 @@ void call(void (*kernel)(A...), void** arguments) {
 
 #define COH_KERNEL(name) {#name, coh::sizes(&name), [](void** arguments) { coh::call(&name, arguments); }}
 
+std::span<const Kernel> kernels();
+
 struct Call {
   const Kernel* kernel;
   void** arguments;
 };
 
-}  // namespace coh
+inline thread_local std::string last_error;
 
-namespace {
-thread_local std::string last_error;
-
-const coh::Kernel* find(const char* name) {
-  for (const coh::Kernel& kernel : kernels)
+inline const Kernel* find_kernel(const char* name) {
+  for (const Kernel& kernel : kernels())
     if (!strcmp(kernel.name, name)) return &kernel;
   return nullptr;
 }
-}  // namespace
 
-extern "C" const char* coh_error() { return last_error.c_str(); }
+}  // namespace coh
+
+extern "C" const char* coh_error() { return coh::last_error.c_str(); }
 
 // Number of arguments, or -1 for an unknown kernel; sizes of up to 64 of them.
 extern "C" int coh_arguments(const char* name, int* sizes) {
-  const coh::Kernel* kernel = find(name);
+  const coh::Kernel* kernel = coh::find_kernel(name);
   if (!kernel) return -1;
   for (size_t i = 0; i < kernel->sizes.size() && i < 64; ++i) sizes[i] = kernel->sizes[i];
   return static_cast<int>(kernel->sizes.size());
@@ -59,7 +60,7 @@ extern "C" int coh_arguments(const char* name, int* sizes) {
 // 0, or 1 after an error.
 extern "C" int coh_launch(const char* name, unsigned blocks, unsigned threads, size_t shared, unsigned schedule,
                           void** arguments) {
-  coh::Call call{find(name), arguments};
+  coh::Call call{coh::find_kernel(name), arguments};
   try {
     coh::launch(
         blocks, threads, shared, schedule,
@@ -69,7 +70,7 @@ extern "C" int coh_launch(const char* name, unsigned blocks, unsigned threads, s
         },
         &call);
   } catch (const std::exception& error) {
-    last_error = error.what();
+    coh::last_error = error.what();
     return 1;
   }
   return 0;
