@@ -119,7 +119,7 @@ class Counter:
         self.present: BoolArray = labels.category_present(vocabulary)
         if category_rule == "none":
             self.present = np.ones_like(self.present)
-        self._shapes = (len(thresholds), len(vocabulary)), (len(thresholds), len(vocabulary.categories))
+        self._vocabulary = vocabulary
         self._concept_area = labels.concept_area(len(vocabulary))
         image_pixels = labels.grid[:, 0].astype(np.int64) * labels.grid[:, 1]
         self._pixels = image_pixels @ self.present.astype(np.int64)
@@ -130,16 +130,18 @@ class Counter:
     @property
     def counts(self) -> Counts:
         """What has been counted; G and the pixels are of all images."""
-        if self._backend is None:
-            intersection, unit_area = (np.zeros(shape, np.int64) for shape in self._shapes)
-        else:
-            intersection, unit_area = (self._backend.totals(total) for total in self._sums)
-        return Counts(intersection, unit_area, self._concept_area, self._pixels)
+        sums = Counts.zeros(len(self.thresholds), self._vocabulary)
+        if self._backend is not None:
+            sums.intersection, sums.unit_area = (self._backend.totals(total) for total in self._sums)
+        sums.concept_area, sums.pixels = self._concept_area, self._pixels
+        return sums
 
     def add(self, crops: Crops, first: int, last: int, backend: Backend) -> None:
         """Count the crops of images first ≤ i < last, which are all there, always on the same backend."""
         if self._backend is None:
-            self._backend, self._sums = backend, tuple(backend.zeros(shape) for shape in self._shapes)
+            units, words = len(self.thresholds), self._vocabulary
+            self._backend = backend
+            self._sums = backend.zeros((units, len(words))), backend.zeros((units, len(words.categories)))
         starts = crops.starts()
         for begin, end in self._runs(first, last):
             size = (int(self.labels.grid[begin, 0]), int(self.labels.grid[begin, 1]))
