@@ -22,8 +22,14 @@ void parallel_ranges(int64_t size, int64_t threads, Work&& work) {
     }
   };
   std::vector<std::thread> others;
-  for (int64_t part = 1; part < parts; ++part) others.emplace_back(run, part);
+  others.reserve(static_cast<size_t>(parts));
+  int64_t started = 1;
+  try {
+    for (; started < parts; ++started) others.emplace_back(run, started);
+  } catch (const std::exception&) {  // no more threads to be had: the rest is done here
+  }
   run(0);
+  for (int64_t part = started; part < parts; ++part) run(part);
   for (auto& thread : others) thread.join();
   for (auto& error : errors)
     if (error) std::rethrow_exception(error);

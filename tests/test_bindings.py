@@ -34,11 +34,11 @@ def crop_arrays() -> Call:
 
 
 def store_call() -> Call:
-    return {**crop_arrays(), "bounds": np.full(3, 0.5, np.float32)}
+    return {**crop_arrays(), "bounds": np.full(3, 0.5, np.float32), "threads": 1}
 
 
 def kth_call() -> Call:
-    return {**store_call(), "rank": 2, "threads": 1}
+    return {**store_call(), "rank": 2}
 
 
 def count_call() -> Call:
@@ -181,6 +181,7 @@ BAD: list[tuple[str, str, Callable[[Any], Any], type[Exception], str]] = [
     ("keep", "first_image", to(2**31 - 2), V, "below 2\\^31"),
     ("keep", "first_image", to(2**63 - 1), V, "below 2\\^31"),
     ("keep", "isa", to("AVX2"), V, r"instruction set 'AVX2' \(argument isa\) is unknown or not available"),
+    ("prune", "threads", to(0), V, "threads must be at least 1, got 0"),
     ("prune", "image", dtype(np.int64), T, "image must be int32, got int64"),
     ("prune", "image", frozen, V, "image is read-only"),
     ("prune", "unit", frozen, V, "unit is read-only"),
@@ -330,6 +331,33 @@ def test_more_threads_than_work(isa: str) -> None:
     count(many)
     np.testing.assert_array_equal(one["intersection"], many["intersection"])
 
+    for function in ("prune", "kth_largest"):
+        make, run = FUNCTIONS[function]
+        alone, crowd = make(), {**make(), "threads": 10**12}
+        np.testing.assert_array_equal(run(alone), run(crowd))
+        np.testing.assert_array_equal(alone["values"], crowd["values"])
+
+
+STARVED = """
+import resource
+import numpy as np
+from netdissect_fast import _core
+maps = np.random.default_rng(0).random((1, 256, 4, 4), np.float32)
+expected = _core.keep(maps, np.zeros(256, np.float32))
+with open("/proc/self/statm") as file:
+    used = int(file.read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (used + 2**26, used + 2**26))
+got = _core.keep(maps, np.zeros(256, np.float32), threads=256)
+print(all((a == b).all() for a, b in zip(expected[:4], got[:4])))
+"""
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="needs Linux's /proc")  # noqa: PTH110
+def test_threads_that_cannot_be_started() -> None:
+    """Where the system gives no more threads, the work is done by those there are."""
+    done = subprocess.run([sys.executable, "-c", STARVED], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout) == (0, "True\n"), done.stderr
+
 
 def test_results_own_their_memory() -> None:
     """What keep gives stays valid when all else is gone, and can be written to."""
@@ -342,63 +370,3 @@ def test_results_own_their_memory() -> None:
         np.testing.assert_array_equal(array, wanted)
         array += 1
     assert len(rubbish) == 100
-
-
-# ------------------------------------------------------------------------------------ choosing the variant
-
-
-def in_subprocess(isa: str | None) -> subprocess.CompletedProcess[str]:
-    environment = {name: value for name, value in os.environ.items() if name != "NETDISSECT_FAST_ISA"}
-    if isa is not None:
-        environment["NETDISSECT_FAST_ISA"] = isa
-    program = """
-import numpy as np
-from netdissect_fast import _core
-try:
-    print(_core.isa())
-    print(_core.keep(np.ones((1, 2, 3, 3), np.float32), np.zeros(2, np.float32))[1].tolist())
-except ValueError as error:
-    print(error)
-    try:
-        _core.keep(np.ones((1, 2, 3, 3), np.float32), np.zeros(2, np.float32))
-    except ValueError as again:
-        print(again)
-"""
-    return subprocess.run(
-        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, timeout=60, check=True
-    )
-
-
-@pytest.mark.parametrize("isa", ISAS)
-def test_variant_from_the_environment(isa: str) -> None:
-    assert in_subprocess(isa).stdout.splitlines() == [isa, "[0, 1]"]
-
-
-def test_the_best_variant_is_the_default() -> None:
-    for nothing in (None, ""):
-        assert in_subprocess(nothing).stdout.splitlines()[0] == ISAS[0]
-    assert ISAS[-1] in ("baseline", "neon")
-    assert "baseline" in ISAS
-
-
-@pytest.mark.parametrize("isa", ["avx3", "AVX2", "avx2 ", "best", "neon" if "neon" not in ISAS else "avx512"])
-def test_a_misspelt_or_impossible_variant(isa: str) -> None:
-    expected = (
-        f"instruction set '{isa}' (from NETDISSECT_FAST_ISA) is unknown or not available on this CPU; "
-        f"choose one of: {', '.join(ISAS)}"
-    )
-    assert in_subprocess(isa).stdout.splitlines() == [expected] * 2
-
-
-def test_variants_are_those_of_the_cpu() -> None:
-    """Against what the operating system says about the processor."""
-    try:
-        with open("/proc/cpuinfo", encoding="ascii", errors="replace") as file:  # noqa: PTH123
-            flags = next((set(line.split(":")[1].split()) for line in file if line.startswith("flags")), None)
-    except OSError:
-        flags = None
-    if flags is None:
-        pytest.skip("no /proc/cpuinfo with x86 flags on this machine")
-    wanted = ["avx512"] if {"avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512_vpopcntdq"} <= flags else []
-    wanted += ["avx2"] if {"avx2", "bmi2", "popcnt"} <= flags else []
-    assert [*wanted, "baseline"] == ISAS

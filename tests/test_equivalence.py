@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from fractions import Fraction
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -11,44 +10,23 @@ import torch
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-import netdissect_fast as nd
 from netdissect_fast import _core
 from netdissect_fast.backends import Backend, NonFiniteError
 from netdissect_fast.backends.cpu import CpuBackend
-from netdissect_fast.backends.reference import ReferenceBackend, widen
 from netdissect_fast.concepts import ImageLabels, PackedLabels, Vocabulary
 from netdissect_fast.crops import Crops, flush
 from netdissect_fast.grids import AxisTable, make_grid
 
-from . import oracle
 from .strategies import (
-    ARRANGEMENTS,
+    LARGEST,
     CountCase,
     arrangements,
     count_cases,
-    labels_N,
     maps_BUHW,
     rngs,
     thresholds_U,
-    vocabularies,
 )
-
-ISAS = _core.available_isas()
-REFERENCE = ReferenceBackend()
-
-
-def variants() -> Iterator[CpuBackend]:
-    """Every variant this CPU has, with every thread count of interest."""
-    for isa in ISAS:
-        for threads in (1, 2, 3, 8):
-            yield CpuBackend(threads, isa)
-
-
-def assert_same_bits(crops: Crops, expected: Crops) -> None:
-    for name in ("image", "unit", "box", "values"):
-        got, wanted = getattr(crops, name), getattr(expected, name)
-        assert (got.dtype, got.shape) == (wanted.dtype, wanted.shape), name
-        assert got.tobytes() == wanted.tobytes(), name
+from .variants import ISAS, REFERENCE, assert_same_bits, variants
 
 
 def assert_keep_agrees(maps: object, bounds: np.ndarray, first_image: int = 0) -> None:
@@ -274,194 +252,23 @@ def test_no_fused_multiply_add(backend: Backend) -> None:
     assert 0 < intersection.sum() < 100
 
 
-# --------------------------------------------------------------------------------------- whole, and the oracle
-
-
-@st.composite
-def scenes(draw: st.DrawFn) -> tuple[np.ndarray, list[ImageLabels], Vocabulary]:
-    maps = draw(maps_BUHW(st.integers(1, 3), st.integers(1, 3), side=5))
-    vocabulary = draw(vocabularies(most=5))
-    labels = draw(labels_N(vocabulary, len(maps), (draw(st.integers(1, 9)), draw(st.integers(1, 9)))))
-    return maps, labels, vocabulary
-
-
-EXPLICIT = ((1.75, 3.0), (-2.5, 4.0))
-
-
-@given(
-    scenes(),
-    st.sampled_from(["half_pixel", "align_corners", "explicit"]),
-    st.sampled_from(["0.005", "0.05", "0.25", "0.5", "0.9"]),
-    st.sampled_from(["image", "none"]),
-    st.sampled_from([None, 0.0, -0.5, 0.3]),
-)
-def test_score_against_oracle(
-    scene: tuple[np.ndarray, list[ImageLabels], Vocabulary],
-    alignment: str,
-    quantile: str,
-    rule: str,
-    fixed: float | None,
-) -> None:
-    """SPEC 1, all steps, through nd.score on every backend."""
-    maps, labels, vocabulary = scene
-    (height, width), (rows, columns) = maps.shape[2:], labels[0].shape
-    if alignment == "explicit":
-        (sy, sx), (oy, ox) = EXPLICIT
-        tables = oracle.axis_table(rows, height, 11, sy, oy), oracle.axis_table(columns, width, 13, sx, ox)
-    elif alignment == "half_pixel":
-        strides = 11 / height, 13 / width
-        tables = (
-            oracle.axis_table(rows, height, 11, strides[0], (strides[0] - 1) / 2),
-            oracle.axis_table(columns, width, 13, strides[1], (strides[1] - 1) / 2),
-        )
-    else:
-        tables = oracle.corner_table(rows, height), oracle.corner_table(columns, width)
-    found = oracle.dissect(
-        maps,
-        [(image.maps.tolist(), set(image.whole) - {0}) for image in labels],
-        dict(zip(vocabulary.numbers.tolist(), vocabulary.category.tolist(), strict=True)),
-        len(vocabulary.categories),
-        tables,
-        Fraction(quantile),
-        None if fixed is None else [fixed] * maps.shape[1],
-        rule == "image",
-    )
-    for backend in ("reference", "cpu"):
-        result = nd.score(
-            maps,
-            labels,
-            vocabulary,
-            quantile=quantile,
-            thresholds=None if fixed is None else [fixed] * maps.shape[1],
-            alignment=EXPLICIT if alignment == "explicit" else alignment,
-            input_size=(11, 13),
-            category_rule=rule,
-            backend=backend,
-        )
-        assert_equals_oracle(result, found)
-
-
-def assert_equals_oracle(result: nd.LayerResult, found: oracle.Found) -> None:
-    numbers = result.vocabulary.numbers.tolist()
-    assert result.thresholds.tolist() == [float(t) for t in found.thresholds]
-    for unit in range(len(result.thresholds)):
-        for column, number in enumerate(numbers):
-            assert result.counts.intersection[unit, column] == found.intersection[unit, number]
-            assert result.counts.concept_area[column] == found.concept_area[number]
-            assert result.iou[unit, column] == found.iou[unit, number]
-        for category, (number, score) in enumerate(found.best[unit]):
-            assert result.counts.unit_area[unit, category] == found.unit_area[unit, category]
-            column = result.labels.concept[unit, category]
-            assert (numbers[column] if column >= 0 else None) == number
-            assert result.labels.score[unit, category] == score
-        row = result.units()[unit]
-        category, number, score = found.top[unit]
-        assert row.category == ("" if category is None else result.vocabulary.categories[category])
-        assert row.label == ("" if number is None else f"concept{number}")
-        assert row.iou == score
-
-
-# ----------------------------------------------------------------------------------------- store and packing
-
-
-def above_box(crop: np.ndarray, bound: np.float32) -> tuple[slice, slice] | None:
-    ys, xs = np.nonzero(crop > bound)
-    if not len(ys):
-        return None
-    return slice(max(ys.min() - 1, 0), ys.max() + 2), slice(max(xs.min() - 1, 0), xs.max() + 2)
-
-
-@given(maps_BUHW(st.integers(0, 4)), rngs())
-def test_prune(maps: np.ndarray, rng: np.random.Generator) -> None:
-    """Shrinks every crop to the dilated box of what exceeds the bound, or drops it; the rest follows unchanged."""
-    low = thresholds_U(rng, maps)
-    high = thresholds_U(rng, maps, low)
-    crops = REFERENCE.keep(maps, low, 3)
-    starts = crops.starts()
-    expected = Crops.empty()
-    for i in range(len(crops)):
-        y, x, height, width = (int(side) for side in crops.box[i])
-        crop = crops.values[starts[i] : starts[i + 1]].reshape(height, width)
-        inner = above_box(crop, high[crops.unit[i]])
-        if inner is not None:
-            small = crop[inner]
-            box = np.array([[y + inner[0].start, x + inner[1].start, *small.shape]], np.uint16)
-            expected.append(Crops(crops.image[i : i + 1], crops.unit[i : i + 1], box, small.reshape(-1)))
-    crops.truncate(*_core.prune(*crops.arrays, high))
-    assert_same_bits(crops, expected)
-
-
-@given(maps_BUHW(st.integers(0, 4)), rngs())
-def test_prune_keeps_what_keep_would(maps: np.ndarray, rng: np.random.Generator) -> None:
-    """Pruning later gives the same bytes as keeping with the higher bound at once, in one step or two."""
-    low = thresholds_U(rng, maps)
-    middle = thresholds_U(rng, maps, low)
-    high = thresholds_U(rng, maps, middle)
-    once = REFERENCE.keep(maps, high, 0)
-    for steps in ([high], [middle, high], [high, high]):
-        crops = REFERENCE.keep(maps, low, 0)
-        for bounds in steps:
-            crops.truncate(*_core.prune(*crops.arrays, bounds))
-        assert_same_bits(crops, once)
-
-
-@given(maps_BUHW(st.integers(0, 4)), rngs(), st.integers(1, 60))
-def test_kth_largest(maps: np.ndarray, rng: np.random.Generator, rank: int) -> None:
-    bounds = thresholds_U(rng, maps)
-    crops = REFERENCE.keep(maps, bounds, 0)
-    expected = bounds.copy()
-    for unit in range(len(bounds)):
-        values = np.sort(flush(maps[:, unit]).reshape(-1))[::-1]
-        values = values[values > bounds[unit]]
-        if len(values) >= rank:
-            expected[unit] = values[rank - 1]
-    for threads in (1, 2, 3, 8):
-        got = _core.kth_largest(*crops.arrays, bounds, rank, threads=threads)
-        assert got.tobytes() == expected.tobytes()
-
-
-@given(st.data())
-def test_pack(data: st.DataObject) -> None:
-    """Bit 8·y + x of word [tile, slot] is pixel (y, x) of the tile; overlapping maps are ORed."""
-    vocabulary = data.draw(vocabularies())
-    size = data.draw(st.integers(1, 40)), data.draw(st.integers(1, 40))
-    (labels,) = data.draw(labels_N(vocabulary, 1, size))
-    packed = PackedLabels.pack([labels], vocabulary)
-    assert len(packed.slot_concept) % 8 == 0
-    words = packed.words.reshape(-1, max(len(packed.slot_concept), 1))
-    tiles_x = (size[1] + 7) // 8
-    found = {}
-    for slot, column in enumerate(packed.slot_concept):
-        bits = np.array([[int(words[y // 8 * tiles_x + x // 8, slot]) >> (8 * (y % 8) + x % 8) & 1
-                          for x in range(size[1])] for y in range(size[0])], bool)  # fmt: skip
-        # Nothing outside the image either: the padding would be counted.
-        assert sum(int(word).bit_count() for word in words[:, slot]) == bits.sum() == packed.slot_area[slot]
-        if column >= 0:
-            found[int(column)] = bits
-        else:
-            assert not bits.any()
-    whole = {int(vocabulary.columns[n]) for n in labels.whole if n}
-    assert packed.whole.tolist() == sorted(whole)
-    for column, number in enumerate(vocabulary.numbers):
-        expected = (labels.maps == number).any(axis=0)
-        if column in whole or not expected.any():
-            assert column not in found
-        else:
-            np.testing.assert_array_equal(found[column], expected)
-
-
-def test_flush() -> None:
-    """Below 2⁻⁷² counts as +0, −0 too; 2⁻⁷² itself does not."""
-    tiny = np.float32(2.0**-72)
-    given_ = np.array([tiny, -tiny, np.nextafter(tiny, np.float32(0)), -0.0, 1e-45, -1e-45, 1], np.float32)
-    expected = np.array([tiny, -tiny, 0, 0, 0, 0, 1], np.float32)
-    assert flush(given_).tobytes() == expected.tobytes()
-    assert widen(given_.reshape(1, 1, 1, -1)).tobytes() == expected.tobytes()
-    for backend in [REFERENCE, *variants()]:
-        for arrange in ARRANGEMENTS.values():
-            maps = arrange(np.repeat(given_, 16).reshape(1, 7, 16, 1).transpose(0, 2, 1, 3))
-            crops = backend.keep(maps, np.zeros(16, np.float32), 0)
-            # Above 0 are 2⁻⁷² at row 0 and 1 at row 6, so all rows are kept.
-            assert crops.values.tobytes() == np.tile(expected, 16).tobytes()
-            lowest = backend.keep(maps[:, :, 2:6], np.zeros(16, np.float32), 0)
-            assert len(lowest) == 0, "flushed values do not exceed 0"
+@pytest.mark.parametrize("backend", [REFERENCE, *(CpuBackend(1, isa) for isa in ISAS)], ids=["reference", *ISAS])
+def test_overflow_turns_no_pixel_on(backend: Backend) -> None:
+    """Between two samples that do not exceed T, an overflowing S may: such a pixel is off (SPEC 3, second test)."""
+    b = LARGEST * np.linspace(0.3, 0.9, 50, dtype=np.float32)
+    a = np.full(50, -LARGEST)
+    f = np.float32(0.75)
+    with np.errstate(over="ignore"):
+        assert np.isposinf(a + f * (b - a)).all()
+    high = np.full(50, LARGEST)
+    # [50, H, W]: large samples around the two and beside them, so that nothing is skipped as a whole.
+    maps = np.stack([np.stack([high, a, b, high], axis=1), np.tile(high, (4, 1)).T], axis=2)[None]
+    y = AxisTable(np.array([0, 1, 2], np.int32), np.array([1, 2, 3], np.int32), np.full(3, f))
+    x = AxisTable(np.array([0, 1], np.int32), np.array([0, 1], np.int32), np.zeros(2, np.float32))
+    numbers = np.arange(1, 7)
+    vocabulary = Vocabulary(numbers, tuple(map(str, numbers)), np.zeros(6, np.int32), ("c",))
+    labels = [ImageLabels(numbers.reshape(1, 3, 2).astype(np.int32))]
+    packed = PackedLabels.pack(labels, vocabulary)
+    case = CountCase(maps, b, b, (y, x), packed, labels, vocabulary, np.ones((1, 1), bool), 0)
+    intersection, _ = count(case, backend, REFERENCE.keep(maps, b, 0))
+    assert intersection.tolist() == [[0, 1, 0, 1, 1, 1]] * 50

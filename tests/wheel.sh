@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Builds the wheel, installs it into a fresh environment and runs the demo from it with no compiler on PATH.
+# Builds the sdist and from it the wheel, installs that into a fresh environment and runs the demo from it with no compiler on PATH.
 # Dependencies come from the environment of the Python given, so that torch is not installed twice.
 set -euo pipefail
 python=$1
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
-"$python" -m pip wheel --quiet --no-deps -w "$folder" .
+"$python" -m build --outdir "$folder" . > "$folder/build.log" 2>&1 || { cat "$folder/build.log"; exit 1; }
 "$python" -m venv "$folder/venv"
 fresh=$folder/venv/bin
 "$fresh/pip" install --quiet --disable-pip-version-check --no-deps "$folder"/netdissect_fast-*.whl

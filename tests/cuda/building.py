@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -26,7 +25,7 @@ def cached_folder(name: str, fill: Callable[[Path], None]) -> Path:
         temporary = Path(tempfile.mkdtemp(prefix=f".{wanted.name}-", dir=wanted.parent))
         try:
             fill(temporary)
-            os.rename(temporary, wanted)
+            temporary.rename(wanted)
         except OSError:
             if not wanted.is_dir():
                 raise

@@ -8,6 +8,7 @@ from __future__ import annotations
 import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ except ImportError:  # the engines can be tested without the backend
         """The device has no room for an allocation."""
 
 
-GUARD = 64  # bytes before and after each buffer that nobody may write
+GUARD = 4096  # bytes before and after each buffer that nobody may write
 GUARD_BYTE = 0xA5
 GARBAGE = 0xCB  # what memory holds before it is written
 LARGEST_BLOCK, LARGEST_GRID, LARGEST_SHARED = 1024, 2**31 - 1, 48 * 1024
@@ -30,28 +31,46 @@ class LaunchError(Exception):
     """What a kernel or its launch does is wrong: the message says what."""
 
 
-class Buffer:
-    """Memory of the device. ``written`` says which bytes were ever written, where the engine watches that."""
+class Allocation:
+    """One piece of memory between guards."""
 
-    def __init__(self, shape: tuple[int, ...], dtype: np.dtype, guard: int, watched: bool) -> None:
-        self.shape, self.dtype = shape, dtype
-        self.nbytes = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+    def __init__(self, nbytes: int, guard: int) -> None:
         self._guard = guard
-        self._storage = np.full(self.nbytes + 2 * guard, GUARD_BYTE, np.uint8)
-        self.bytes = self._storage[guard : guard + self.nbytes]
+        self._storage = np.full(nbytes + 2 * guard, GUARD_BYTE, np.uint8)
+        self.bytes = self._storage[guard : guard + nbytes]
         self.bytes[:] = GARBAGE
-        self.written = np.zeros(self.nbytes, bool) if watched else None
+
+    def check(self) -> None:
+        """Raise LaunchError if something wrote beside the memory."""
+        before, after = self._storage[: self._guard], self._storage[self._guard + len(self.bytes) :]
+        if (before != GUARD_BYTE).any() or (after != GUARD_BYTE).any():
+            raise LaunchError(f"a kernel wrote beside a buffer of {len(self.bytes)} bytes")
+
+
+@dataclass(frozen=True, eq=False)
+class Buffer:
+    """An array on the device, or rows of one. ``written``: which bytes hold something, where that is watched."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    bytes: np.ndarray
+    written: np.ndarray | None
+    memory: Allocation  # kept alive by its views
 
     @property
     def array(self) -> np.ndarray:
         """The memory as it was asked for."""
         return self.bytes.view(self.dtype).reshape(self.shape)
 
-    def check(self) -> None:
-        """Raise LaunchError if something wrote beside the buffer."""
-        before, after = self._storage[: self._guard], self._storage[self._guard + self.nbytes :]
-        if (before != GUARD_BYTE).any() or (after != GUARD_BYTE).any():
-            raise LaunchError(f"a kernel wrote beside a buffer of {self.dtype} {self.shape}")
+    def __getitem__(self, rows: slice) -> Buffer:
+        """A view of rows."""
+        first, last, step = rows.indices(self.shape[0])
+        if step != 1:
+            raise LaunchError("a view must be of consecutive rows")
+        each = self.dtype.itemsize * int(np.prod(self.shape[1:], dtype=np.int64))
+        part = slice(first * each, max(first, last) * each)
+        written = None if self.written is None else self.written[part]
+        return Buffer((max(first, last) - first, *self.shape[1:]), self.dtype, self.bytes[part], written, self.memory)
 
 
 class FakeDevice(ABC):
@@ -68,7 +87,7 @@ class FakeDevice(ABC):
         self.used = 0
         self.most_used = 0
         self.launches: list[str] = []
-        self._buffers: weakref.WeakSet[Buffer] = weakref.WeakSet()
+        self._allocations: weakref.WeakSet[Allocation] = weakref.WeakSet()
 
     # ------------------------------------------------------------------------------------------- memory
 
@@ -82,12 +101,13 @@ class FakeDevice(ABC):
         nbytes = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
         if nbytes > self.free_bytes():
             raise DeviceOutOfMemory(f"{nbytes} bytes wanted, {self.free_bytes()} of {self.memory} are free")
-        buffer = Buffer(shape, np.dtype(dtype), self.guard, self.watched)
+        memory = Allocation(nbytes, self.guard)
         self.used += nbytes
         self.most_used = max(self.most_used, self.used)
-        self._buffers.add(buffer)
-        weakref.finalize(buffer, self._give_back, nbytes)
-        return buffer
+        self._allocations.add(memory)
+        weakref.finalize(memory, self._give_back, nbytes)
+        written = np.zeros(nbytes, bool) if self.watched else None
+        return Buffer(shape, np.dtype(dtype), memory.bytes, written, memory)
 
     def _give_back(self, nbytes: int) -> None:
         self.used -= nbytes
@@ -95,31 +115,36 @@ class FakeDevice(ABC):
     def zeros(self, shape: int | tuple[int, ...], dtype: Any) -> Buffer:
         """New memory, all zero."""
         buffer = self.empty(shape, dtype)
-        return self._fill(buffer, 0, np.zeros(buffer.nbytes, np.uint8))
+        return self._fill(buffer, np.zeros(len(buffer.bytes), np.uint8))
 
     def to_device(self, array: np.ndarray) -> Buffer:
         """A copy of an array."""
         array = np.asarray(array)
         buffer = self.empty(array.shape, array.dtype)
-        return self._fill(buffer, 0, np.ascontiguousarray(array).reshape(-1).view(np.uint8))
+        return self._fill(buffer, np.ascontiguousarray(array).reshape(-1).view(np.uint8))
 
-    def copy_to(self, handle: Buffer, array: np.ndarray, offset: int = 0) -> None:
-        """Write an array of the handle's dtype from its element ``offset`` on."""
+    def copy_to(self, handle: Buffer, array: np.ndarray) -> None:
+        """Overwrite the beginning of an array on the device."""
         if array.dtype != handle.dtype:
             raise LaunchError(f"copy of {array.dtype} into a buffer of {handle.dtype}")
-        self._fill(handle, offset * handle.dtype.itemsize, np.ascontiguousarray(array).reshape(-1).view(np.uint8))
+        self._fill(handle, np.ascontiguousarray(array).reshape(-1).view(np.uint8))
 
-    def _fill(self, buffer: Buffer, first: int, content: np.ndarray) -> Buffer:
-        if first < 0 or first + len(content) > buffer.nbytes:
-            raise LaunchError(f"copy of {len(content)} bytes to byte {first} of {buffer.nbytes}")
-        buffer.bytes[first : first + len(content)] = content
+    def _fill(self, buffer: Buffer, content: np.ndarray) -> Buffer:
+        if len(content) > len(buffer.bytes):
+            raise LaunchError(f"copy of {len(content)} bytes to a buffer of {len(buffer.bytes)}")
+        buffer.bytes[: len(content)] = content
         if buffer.written is not None:
-            buffer.written[first : first + len(content)] = True
+            buffer.written[: len(content)] = True
         return buffer
 
-    def to_host(self, handle: Buffer) -> np.ndarray:
-        """A copy of what the memory holds now."""
-        return handle.array.copy()
+    def to_host(self, handle: Buffer, size: int | None = None) -> np.ndarray:
+        """A copy of the first ``size`` entries; they must have been written, where the engine watches that."""
+        part = handle if size is None else handle[:size]
+        if part.written is not None and not part.written.all():
+            raise LaunchError(f"memory that was never written is copied to the host: {part.dtype} {part.shape}")
+        if size is not None and size > handle.shape[0]:
+            raise LaunchError(f"{size} entries wanted of an array of {handle.shape[0]}")
+        return part.array.copy()
 
     # ------------------------------------------------------------------------------------------ launches
 
@@ -142,12 +167,14 @@ class FakeDevice(ABC):
             raise LaunchError(f"{kernel} takes {len(sizes)} arguments, got {len(args)}")
         for position, (arg, size) in enumerate(zip(args, sizes, strict=True)):
             if not isinstance(arg, (Buffer, np.int32, np.int64, np.float32)):
-                raise LaunchError(f"{kernel}, argument {position}: {type(arg).__name__}, not a buffer or a NumPy scalar")
-            if isinstance(arg, Buffer) and arg not in self._buffers:
+                raise LaunchError(
+                    f"{kernel}, argument {position}: {type(arg).__name__}, not a buffer or a NumPy scalar"
+                )
+            if isinstance(arg, Buffer) and arg.memory not in self._allocations:
                 raise LaunchError(f"{kernel}, argument {position}: memory of another device")
             if (8 if isinstance(arg, Buffer) else arg.itemsize) != size:
                 raise LaunchError(f"{kernel}, argument {position}: {type(arg).__name__}, but {size} bytes are expected")
         self.launches.append(kernel)
         self._run(kernel, grid, block, shared, args)
-        for buffer in self._buffers:
-            buffer.check()
+        for memory in self._allocations:
+            memory.check()

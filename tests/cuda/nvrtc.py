@@ -1,7 +1,7 @@
 """NVRTC, NVIDIA's compiler for CUDA text, from its wheels on PyPI, by ctypes. It needs no GPU, no driver, no headers.
 
-Two wheels: the 12.x one is the last that compiles for sm_70, the 13.x one is the newest. Each is installed into a folder
-of its own under build/ when first used; both can be loaded into one process.
+Two wheels: the 12.x one is the last that compiles for sm_70, the 13.x one is the newest. Each is installed into a
+folder of its own under build/ when first used; both can be loaded into one process.
 """
 
 from __future__ import annotations

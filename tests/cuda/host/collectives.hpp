@@ -1,5 +1,5 @@
 // Barriers, ballots and shuffles between fibers, strict: what is undefined on a GPU is reported, not made to work.
-// A warp operation waits for every lane of its mask that has not exited; all must name the same mask, at the same line.
+// A warp operation waits for every lane of its mask that has not exited to name the same mask at the same line.
 #pragma once
 
 #include "fibers.hpp"
@@ -38,9 +38,10 @@ COH_SCHEDULER inline void try_warp(Block* b, int warp, uint32_t mask) {
   uint32_t live = 0, set = 0;
   for (int l = 0; l < lanes; ++l) {
     if (!(mask >> l & 1) || lane[l].state == State::kExited) continue;
-    if (lane[l].state != State::kInWarpOperation) return;  // not there yet
+    // Not there yet? It may wait in another operation with some of the lanes; a true mismatch ends in a deadlock.
+    if (lane[l].state != State::kInWarpOperation || lane[l].mask != mask) return;
     if (!first) first = &lane[l];
-    if (lane[l].mask != mask || lane[l].operation != first->operation || lane[l].line != first->line)
+    if (lane[l].operation != first->operation || lane[l].line != first->line)
       return report("lanes of one mask meet in different operations: " + describe(*first) + " and " +
                     describe(lane[l]));
     live |= 1u << l;

@@ -144,37 +144,55 @@ inline unsigned block_order(unsigned i, unsigned blocks, unsigned schedule) {
   return static_cast<unsigned>((static_cast<uint64_t>(i) * step + schedule) % blocks);
 }
 
+// What one block needs. Under ThreadSanitizer it is kept until the launch ends: nothing orders one block before the
+// next, so that memory used again would look like a race between them.
+struct Running {
+  Running(unsigned threads, size_t shared) : stacks(static_cast<int>(threads)), memory(new char[shared + 128]) {
+    block.shared = reinterpret_cast<char*>((reinterpret_cast<uintptr_t>(memory.get()) + 127) / 128 * 128);
+    fill(block.shared, block.shared + shared);
+#ifdef COH_ASAN
+    __asan_poison_memory_region(block.shared + shared, memory.get() + 128 - block.shared);
+#endif
+  }
+  ~Running() {
+#ifdef COH_ASAN
+    __asan_unpoison_memory_region(memory.get(), block.shared - memory.get());
+#endif
+  }
+  Block block;
+  Stacks stacks;
+  std::unique_ptr<char[]> memory;
+};
+
 // Calls body(argument) in every thread. Throws std::runtime_error for what is undefined on a GPU.
 inline void launch(unsigned blocks, unsigned threads, size_t shared, unsigned schedule, void (*body)(void*),
                    void* argument) {
-  const Stacks stacks(static_cast<int>(threads));
-  std::vector<std::unique_ptr<char[]>> held;  // shared memory of all blocks so far
+  std::vector<std::unique_ptr<Running>> held;
   char end_order;
   std::string error;
   for (unsigned i = 0; i < blocks && error.empty(); ++i) {
-    Block b;
+#ifdef COH_TSAN
+    held.push_back(std::make_unique<Running>(threads, shared));
+#else
+    if (held.empty()) held.push_back(std::make_unique<Running>(threads, shared));
+    fill(held[0]->block.shared, held[0]->block.shared + shared);
+    if (__start_coh_shared) fill(__start_coh_shared, __stop_coh_shared);
+#endif
+    Running& running = *held.back();
+    char* const place = running.block.shared;
+    running.block = Block{};
+    Block& b = running.block;
+    b.shared = place;
     b.id = {block_order(i, blocks, schedule), 0, 0}, b.size = {threads}, b.grid = {blocks};
     b.threads = static_cast<int>(threads), b.warps = static_cast<int>((threads + kWarp - 1) / kWarp);
     b.thread.resize(threads);
     b.warp_order.resize(2 * b.warps);
     b.warp_syncs_passed.resize(b.warps);
     b.body = body, b.argument = argument, b.end_order = &end_order;
-    held.emplace_back(new char[shared + 128]);
-    b.shared = reinterpret_cast<char*>((reinterpret_cast<uintptr_t>(held.back().get()) + 127) / 128 * 128);
-    fill(b.shared, b.shared + shared);
-#ifdef COH_ASAN
-    char* end = held.back().get() + shared + 128;
-    __asan_poison_memory_region(b.shared + shared, end - (b.shared + shared));
-#endif
 #ifdef COH_TSAN
-    std::thread([&] { run_block(&b, stacks, schedule); }).join();
+    std::thread([&] { run_block(&b, running.stacks, schedule); }).join();
 #else
-    if (__start_coh_shared) fill(__start_coh_shared, __stop_coh_shared);
-    run_block(&b, stacks, schedule);
-#ifdef COH_ASAN
-    __asan_unpoison_memory_region(b.shared + shared, end - (b.shared + shared));
-#endif
-    held.clear();
+    run_block(&b, running.stacks, schedule);
 #endif
     error = b.error;
   }

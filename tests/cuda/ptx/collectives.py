@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .text import B32, PRED, U32, Immediate, Instruction, Operand, Pair, PtxError, Register
+from .text import B32, PRED, U32, Immediate, Instruction, Operand, Pair, PtxError, Type
 
 if TYPE_CHECKING:
     from .machine import Machine
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 RUNNING, IN_WARP, AT_BARRIER = 0, 1, 2
 
 
-def _broadcast(m: Machine, operand: Operand, type_: object) -> np.ndarray:
-    return np.broadcast_to(m.read(operand, type_), (len(m.ids),))  # type: ignore[arg-type]
+def _broadcast(m: Machine, operand: Operand, type_: Type) -> np.ndarray:
+    return np.broadcast_to(m.read(operand, type_), (len(m.ids),))
 
 
 def arrive(m: Machine, ins: Instruction, place: int) -> None:
@@ -140,4 +140,3 @@ def after_exit(m: Machine) -> None:
 
 
 OPCODES = ("bar", "barrier", "shfl", "vote")
-__all__ = ["OPCODES", "Register", "after_exit", "arrive"]
