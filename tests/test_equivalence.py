@@ -18,6 +18,7 @@ from netdissect_fast.crops import Crops, flush
 from netdissect_fast.grids import AxisTable, make_grid
 
 from .strategies import (
+    ARRANGEMENTS,
     LARGEST,
     CountCase,
     arrangements,
@@ -140,9 +141,19 @@ def test_nonfinite(maps: np.ndarray, arrange: Callable[[np.ndarray], np.ndarray]
         with pytest.raises(NonFiniteError) as caught:
             backend.keep(arrange(maps), np.full(maps.shape[1], 0.5, np.float32), 100)
         assert (caught.value.image - 100, caught.value.unit) == first
-        for dtype in (np.float16,):
-            with np.errstate(over="ignore"), pytest.raises(NonFiniteError):
-                backend.keep(arrange(maps.astype(dtype)), np.full(maps.shape[1], 0.5, np.float32), 100)
+
+
+@pytest.mark.parametrize("arrangement", sorted(ARRANGEMENTS))
+@pytest.mark.parametrize("dtype", [np.float32, np.float16])
+def test_nonfinite_in_every_lane(arrangement: str, dtype: type) -> None:
+    """Units are looked at several at a time; the one that is named must be the one."""
+    for unit in (0, 1, 7, 8, 14, 15, 16, 17, 31, 32, 34):
+        maps = np.zeros((2, 35, 3, 5), dtype)
+        maps[1, unit, 2, 4] = np.nan
+        for backend in variants():
+            with pytest.raises(NonFiniteError) as caught:
+                backend.keep(ARRANGEMENTS[arrangement](maps), np.ones(35, np.float32), 0)
+            assert (caught.value.image, caught.value.unit) == (1, unit)
 
 
 # --------------------------------------------------------------------------------------------------- count

@@ -127,6 +127,7 @@ class CudaStage:
         self._capacity = (0, 0)  # crops, values
         self._most = (0, 0)  # that can be in the store, without asking the device
         self._units = 1
+        self._ready = Crops.empty()  # on the host, to be handed over
 
     def keep(self, maps: Any, bounds: Float32Array, first_image: int) -> Crops:
         """See Stage.keep."""
@@ -134,24 +135,21 @@ class CudaStage:
         if 0 in view.shape:
             return Crops.empty()
         self._units = view.shape[1]
-        ready = [Crops.empty()]
         _in_pieces(
             view.shape[0],
-            lambda first, last: ready.extend(self._keep(view.images(first, last), bounds, first_image + first)),
+            lambda first, last: self._keep(view.images(first, last), bounds, first_image + first),
             "keep",
         )
-        for crops in ready[1:]:
-            ready[0].append(crops)
-        return ready[0]
+        ready, self._ready = self._ready, Crops.empty()
+        return ready
 
-    def _keep(self, maps: _Maps, bounds: Float32Array, first_image: int) -> list[Crops]:
+    def _keep(self, maps: _Maps, bounds: Float32Array, first_image: int) -> None:
         images, units, height, width = maps.shape
         need = images * units, images * units * height * width
-        ready = []
         if any(most + more > room for most, more, room in zip(self._most, need, self._capacity, strict=True)):
             self._most = self._count()  # most batches fill little of what they might
         if any(most + more > room for most, more, room in zip(self._most, need, self._capacity, strict=True)):
-            ready = [self.drain()]
+            self._ready.append(self.drain())
             self._reserve(need)
         if self._bounds_on_host is not bounds:
             self._bounds = self._engine.to_device(np.ascontiguousarray(bounds, np.float32))
@@ -163,7 +161,6 @@ class CudaStage:
         name = f"{'keep_planes' if maps.planes else 'keep_side_by_side'}_{maps.suffix}"
         self._engine.launch(name, -(-warps // _WARPS), _BLOCK, 0, [*args, self._used, self._nonfinite])
         self._most = (self._most[0] + need[0], self._most[1] + need[1])
-        return ready
 
     def _reserve(self, need: tuple[int, int]) -> None:
         """Make room for ``need`` crops and values, and for several times that where memory allows."""

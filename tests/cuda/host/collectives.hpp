@@ -25,7 +25,7 @@ COH_SCHEDULER inline void fail(const std::string& what) {
   to_scheduler();
 }
 
-inline int lanes_of(const Block& b, int warp) {
+COH_SCHEDULER inline int lanes_of(const Block& b, int warp) {
   const int rest = b.threads - warp * kWarp;
   return rest < kWarp ? rest : kWarp;
 }

@@ -31,9 +31,6 @@ COH_SCHEDULER inline void fiber_main() {
   __sanitizer_finish_switch_fiber(nullptr, nullptr, nullptr);
 #endif
   b->body(b->argument);
-#ifdef COH_TSAN
-  __tsan_release(b->end_order);
-#endif
   t->state = State::kExited;
   b->alive--;
   for (int l = 0; l < lanes_of(*b, t->warp); ++l) {  // those that waited for this lane need not any more
@@ -41,6 +38,9 @@ COH_SCHEDULER inline void fiber_main() {
     if (other.state == State::kInWarpOperation) try_warp(b, t->warp, other.mask);
   }
   try_barrier(b);
+#ifdef COH_TSAN
+  __tsan_release(b->end_order);
+#endif
   to_scheduler(true);
   abort();
 }
@@ -149,14 +149,8 @@ inline unsigned block_order(unsigned i, unsigned blocks, unsigned schedule) {
 struct Running {
   Running(unsigned threads, size_t shared) : stacks(static_cast<int>(threads)), memory(new char[shared + 128]) {
     block.shared = reinterpret_cast<char*>((reinterpret_cast<uintptr_t>(memory.get()) + 127) / 128 * 128);
-    fill(block.shared, block.shared + shared);
 #ifdef COH_ASAN
     __asan_poison_memory_region(block.shared + shared, memory.get() + 128 - block.shared);
-#endif
-  }
-  ~Running() {
-#ifdef COH_ASAN
-    __asan_unpoison_memory_region(memory.get(), block.shared - memory.get());
 #endif
   }
   Block block;
@@ -175,7 +169,6 @@ inline void launch(unsigned blocks, unsigned threads, size_t shared, unsigned sc
     held.push_back(std::make_unique<Running>(threads, shared));
 #else
     if (held.empty()) held.push_back(std::make_unique<Running>(threads, shared));
-    fill(held[0]->block.shared, held[0]->block.shared + shared);
     if (__start_coh_shared) fill(__start_coh_shared, __stop_coh_shared);
 #endif
     Running& running = *held.back();
@@ -183,6 +176,7 @@ inline void launch(unsigned blocks, unsigned threads, size_t shared, unsigned sc
     running.block = Block{};
     Block& b = running.block;
     b.shared = place;
+    fill(place, place + shared);
     b.id = {block_order(i, blocks, schedule), 0, 0}, b.size = {threads}, b.grid = {blocks};
     b.threads = static_cast<int>(threads), b.warps = static_cast<int>((threads + kWarp - 1) / kWarp);
     b.thread.resize(threads);
