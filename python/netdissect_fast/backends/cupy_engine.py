@@ -26,7 +26,8 @@ def cupy_is_there() -> bool:
 class CupyEngine:
     """See Engine in cuda.py. Handles are torch tensors, so that torch's allocator is the only one on the device."""
 
-    def __init__(self) -> None:
+    def __init__(self, device: Any = None) -> None:
+        """``device``: a torch.device; None: torch's current CUDA device."""
         try:
             import cupy
         except ImportError as error:
@@ -36,7 +37,7 @@ class CupyEngine:
         if not torch.cuda.is_available():
             raise BackendUnavailable("backend 'cuda' needs a CUDA device and a torch with CUDA; torch sees none")
         self._cupy, self._torch = cupy, torch
-        self._device = torch.device("cuda", torch.cuda.current_device())
+        self._device = device or torch.device("cuda", torch.cuda.current_device())
         # Compiled for this device when a kernel is first asked for, and cached on disk by CuPy.
         self._module = cupy.RawModule(code=source(), options=("--std=c++17",))
 
