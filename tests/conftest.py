@@ -21,3 +21,16 @@ def shared_data() -> Path:
     if not SHARED_DATA.is_dir():
         pytest.skip(f"real data not found at {SHARED_DATA.parent.name}/{SHARED_DATA.name} beside the project")
     return SHARED_DATA
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say which groups of tests were skipped as a whole: such a run has not shown what they show."""
+    outcomes: dict[str, set[str]] = {}
+    for outcome in ("passed", "failed", "skipped"):
+        for report in terminalreporter.stats.get(outcome, []):
+            for group in ("data", "cuda", "cuda_host"):
+                if group in report.keywords:
+                    outcomes.setdefault(group, set()).add(outcome)
+    for group, found in outcomes.items():
+        if found == {"skipped"}:
+            terminalreporter.write_line(f"NOT RUN: every test marked '{group}' was skipped", yellow=True, bold=True)
