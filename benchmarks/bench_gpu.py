@@ -10,13 +10,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from tests.labels import packed_example
 from torch import nn
 
 from netdissect_fast.backends import choose, cupy_engine
 from netdissect_fast.backends.cpu import CpuBackend
 from netdissect_fast.counts import Counter
 from netdissect_fast.grids import make_grid
-from tests.labels import packed_example
 
 pytestmark = pytest.mark.skipif(
     not (torch.cuda.is_available() and cupy_engine.cupy_is_there()),
@@ -66,7 +66,7 @@ def test_keep_and_count(name: str) -> None:
         forward = milliseconds(lambda: network(images))
     gigabytes = on_gpu.nbytes / 1e9
     print(
-        f"\n{torch.cuda.get_device_name()} {name} {IMAGES} images: keep {keep:.3f} ms ({gigabytes / keep * 1e3:.0f} GB/s, "
-        f"{keep / floor:.2f} x the read floor), count with transfers {count:.3f} ms, "
+        f"\n{torch.cuda.get_device_name()} {name} {IMAGES} images: "
+        f"keep {keep:.3f} ms ({gigabytes / keep * 1e3:.0f} GB/s, {keep / floor:.2f} x the read floor), count with transfers {count:.3f} ms, "
         f"sixteen 256-channel convolutions {forward:.3f} ms"
     )

@@ -82,9 +82,9 @@ def keep_on(engine: Any, case: KeepCase) -> Crops:
     crops, first = Crops.empty(), case.first_image
     for batch in case.batches:
         stage._units = batch.shape[1]
-        for ready in stage._keep(on_device(engine, in_dtype(batch, case.suffix), case.layout), case.bounds, first):
-            crops.append(ready)
+        stage._keep(on_device(engine, in_dtype(batch, case.suffix), case.layout), case.bounds, first)
         first += len(batch)
+    crops.append(stage._ready)
     crops.append(stage.drain())
     return crops
 
