@@ -64,9 +64,7 @@ def test_keep_and_count(name: str) -> None:
     images = torch.randn(IMAGES, 256, 28, 28, device="cuda")
     with torch.no_grad():
         forward = milliseconds(lambda: network(images))
-    gigabytes = on_gpu.nbytes / 1e9
-    print(
-        f"\n{torch.cuda.get_device_name()} {name} {IMAGES} images: "
-        f"keep {keep:.3f} ms ({gigabytes / keep * 1e3:.0f} GB/s, {keep / floor:.2f} x the read floor), count with transfers {count:.3f} ms, "
-        f"sixteen 256-channel convolutions {forward:.3f} ms"
-    )
+    device = torch.cuda.get_device_name()
+    rate = on_gpu.nbytes / 1e6 / keep
+    print(f"\n{device}, {name}, {IMAGES} images: keep {keep:.3f} ms ({rate:.0f} GB/s, {keep / floor:.2f} x the read)")
+    print(f"count with transfers {count:.3f} ms, sixteen 256-channel convolutions {forward:.3f} ms")

@@ -79,6 +79,8 @@ class Nvrtc:
 
     def __init__(self, folder: Path) -> None:
         (path,) = (p for p in folder.glob("nvidia/*/lib/libnvrtc.so.*") if ".alt." not in p.name)
+        for builtins in path.parent.glob("libnvrtc-builtins.so.*"):  # found by itself, but not under every sanitizer
+            ctypes.CDLL(str(builtins), mode=ctypes.RTLD_GLOBAL)
         self._library = ctypes.CDLL(str(path))
         self._library.nvrtcGetErrorString.restype = ctypes.c_char_p
         major, minor = ctypes.c_int(), ctypes.c_int()

@@ -212,6 +212,21 @@ def test_keep_takes_fewer_images_at_a_time_where_memory_is_short(images: int) ->
     assert len(engine.launches) > 2 or images == 7
 
 
+def test_any_amount_of_memory_gives_all_crops_or_an_error() -> None:
+    batches = batches_of(3, 2)
+    expected = by_definition(batches, BOUNDS)
+    outcomes = set()
+    for spare in range(0, 4 * EACH, 100):
+        try:
+            _, crops = keep_in_stage(host(memory=batches[0].nbytes + spare), batches, BOUNDS)
+        except CapacityError:
+            outcomes.add(False)
+            continue
+        outcomes.add(True)
+        assert same(crops, expected)
+    assert outcomes == {False, True}
+
+
 def test_no_room_for_one_image_says_what_to_do() -> None:
     with pytest.raises(CapacityError, match="smaller batch size"):
         keep_in_stage(host(memory=7 * 12 * 6 * 5 * 4 + EACH // 2), batches_of(7, 1), BOUNDS)
