@@ -17,7 +17,7 @@ from .crops import flush
 from .errors import ArgumentError, DataError
 from .grids import Grid
 from .peaks import Peaks
-from .storage import read_arrays, read_json, write_arrays, write_json, write_text
+from .storage import read_arrays, read_json, remove_file, write_arrays, write_json, write_text
 from .tables import UnitRow, result_csv, unit_rows
 from .types import Array, Float32Array, Float64Array, Int64Array
 
@@ -109,8 +109,11 @@ class LayerResult:
             "unit_numbers": self.unit_numbers,
         }
         write_arrays(folder / "counts.safetensors", arrays)
+        peaks_path = folder / "peaks" / "peaks.safetensors"
         if self.peaks is not None:
-            self.peaks.save(folder / "peaks" / "peaks.safetensors")
+            self.peaks.save(peaks_path)
+        else:
+            remove_file(peaks_path)  # of an earlier result
         write_text(folder / "result.csv", result_csv(self))
 
     @classmethod
@@ -123,14 +126,16 @@ class LayerResult:
             thresholds, numbers = arrays["thresholds"], arrays["unit_numbers"]
         except KeyError as error:
             raise DataError(path, f"has no array {error}") from error
-        units, categories = len(thresholds), len(vocabulary.categories)
-        expected = [(units, len(vocabulary)), (units, categories), (len(vocabulary),), (categories,), (units,)]
-        given = [*(vars(counts).values()), numbers]
-        for array, shape in zip(given, expected, strict=True):
-            if array.shape != shape or array.dtype != np.int64:
-                raise DataError(path, f"expected int64 {shape}, got {array.dtype} {array.shape}")
-        if np.any(counts.intersection > counts.concept_area) or np.any(counts.intersection < 0):
-            raise DataError(path, "an intersection is larger than its concept")
+        units, categories = thresholds.size, len(vocabulary.categories)
+        shapes = [(units, len(vocabulary)), (units, categories), (len(vocabulary),), (categories,), (units,), (units,)]
+        dtypes = [np.int64] * 5 + [np.float32]
+        for array, shape, dtype in zip([*vars(counts).values(), numbers, thresholds], shapes, dtypes, strict=True):
+            if array.shape != shape or array.dtype != dtype:
+                raise DataError(path, f"expected {np.dtype(dtype)} {shape}, got {array.dtype} {array.shape}")
+        if np.isnan(thresholds).any() or np.any(numbers < 0):
+            raise DataError(path, "a threshold is NaN or a unit's number negative")
+        if not counts.possible(vocabulary):
+            raise DataError(path, "an area is negative or larger than what contains it")
         peaks_path = folder / "peaks" / "peaks.safetensors"
         peaks = Peaks.load(peaks_path) if peaks_path.exists() else None
         if peaks is not None and (peaks.units != units or peaks.map_size != grid.size):
@@ -167,6 +172,7 @@ class Dissection(Mapping[str, LayerResult]):
     def save(self, out: str | Path) -> None:
         """Write the result folder (SPEC 6); run.json last, so that a folder with one is complete."""
         out = Path(out)
+        remove_file(out / "run.json")  # files of an older result and of this one must never pass for one result
         folders = layer_folders(self.layers)
         for name, layer in self.layers.items():
             layer.save(out / folders[name])
@@ -186,10 +192,12 @@ class Dissection(Mapping[str, LayerResult]):
 def layer_folders(names: Mapping[str, object]) -> dict[str, str]:
     """A folder name for each layer: its own name, with what file systems dislike replaced."""
     folders: dict[str, str] = {}
+    taken = {"run.json"}  # some file systems ignore case
     for name in names:
-        folder = re.sub(r"[^\w.@-]+", "_", name).strip(".") or "layer"
-        while folder.lower() in {taken.lower() for taken in folders.values()}:
+        folder = re.sub(r"[^\w.@-]+", "_", name)[:50].strip(".") or "layer"
+        while folder.lower() in taken:
             folder += "_"
+        taken.add(folder.lower())
         folders[name] = folder
     return folders
 
@@ -205,19 +213,19 @@ def load(out: str | Path) -> Dissection:
         if run.pop("format") != FORMAT:
             raise DataError(path, f"was not written in format {FORMAT}; use the version that wrote it")
         words = run.pop("vocabulary")
-        vocabulary = Vocabulary(
-            np.array(words["numbers"], np.int64),
-            tuple(words["names"]),
-            np.array(words["category"], np.int32),
-            tuple(words["categories"]),
-        )
+        names, categories = tuple(words["names"]), tuple(words["categories"])
+        if not all(isinstance(name, str) for name in names + categories):
+            raise DataError(path, "a name in the vocabulary is not text")
+        vocabulary = Vocabulary(words["numbers"], names, words["category"], categories)
         layers = {}
         for name, layer in run.pop("layers").items():
-            if Path(layer["folder"]).name != layer["folder"]:
+            if Path(layer["folder"]).name != layer["folder"] or layer["folder"] in ("", ".."):
                 raise DataError(path, f"layer {name!r} lies outside the result folder")
             layers[name] = LayerResult.load(
                 path.parent / layer["folder"], name, vocabulary, Grid.from_json(layer["grid"])
             )
-    except (KeyError, TypeError, AttributeError, ArgumentError) as error:
+    except DataError:
+        raise
+    except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as error:
         raise DataError(path, f"does not describe a dissection: {error!r}") from error
     return Dissection(layers, run)
