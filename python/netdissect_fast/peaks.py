@@ -25,6 +25,7 @@ from .types import Array, Float32Array, Int64Array
 
 Quantile: TypeAlias = float | str | Decimal | Fraction
 
+_SMALLEST = Decimal("1e-30")  # quantile
 _GROWTH = 2.0  # the store may grow by this factor between two prunings
 _SMALL = 1 << 20  # bytes below which pruning is not worth its time
 _PIECE = 100  # a batch enters in pieces of at most this fraction of the images: bounds rise before much is kept
@@ -32,9 +33,11 @@ _PIECE = 100  # a batch enters in pieces of at most this fraction of the images:
 
 def exact_quantile(quantile: Quantile) -> Fraction:
     """The quantile as the decimal number that its text shows (0.005 is 5/1000, not a binary neighbour)."""
+    text = str(quantile)
     try:
-        exact = Fraction(str(quantile))
-    except (ValueError, ZeroDivisionError):
+        small = "/" not in text and Decimal(text) < _SMALLEST  # whose fraction would take for ever
+        exact = Fraction(-1) if small or len(text) > 100 else Fraction(text)
+    except (ValueError, ArithmeticError):
         exact = Fraction(-1)
     if not 0 < exact < 1:
         raise ArgumentError(f"quantile must lie between 0 and 1, for example 0.005; got {quantile!r}")
@@ -42,7 +45,7 @@ def exact_quantile(quantile: Quantile) -> Fraction:
 
 
 def tail_rank(quantile: Quantile, values: int) -> int:
-    """M = ⌊q·n⌋ + 1: the threshold is the m-th largest of n values (SPEC 1)."""
+    """The rank m = ⌊q·n⌋ + 1: the threshold is the m-th largest of n values (SPEC 1)."""
     return math.floor(exact_quantile(quantile) * values) + 1
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 
@@ -80,11 +81,11 @@ def keep_on(engine: Any, case: KeepCase) -> Crops:
     """The crops that the kernels find, by way of the backend's store."""
     stage = cuda.CudaStage(engine)
     crops, first = Crops.empty(), case.first_image
-    for batch in case.batches:
-        stage._units = batch.shape[1]
-        stage._keep(on_device(engine, in_dtype(batch, case.suffix), case.layout), case.bounds, first)
-        first += len(batch)
-    crops.append(stage._ready)
+    with patch.object(cuda._Maps, "of", lambda maps, engine: maps):  # they are on the device already
+        for batch in case.batches:
+            maps = on_device(engine, in_dtype(batch, case.suffix), case.layout)
+            crops.append(stage.keep(maps, case.bounds, first))
+            first += len(batch)
     crops.append(stage.drain())
     return crops
 
