@@ -11,7 +11,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from netdissect_fast import _core
-from netdissect_fast.backends import Backend, NonFiniteError
+from netdissect_fast.backends import Backend, CountJob, NonFiniteError
 from netdissect_fast.backends.cpu import CpuBackend
 from netdissect_fast.concepts import ImageLabels, PackedLabels, Vocabulary
 from netdissect_fast.crops import Crops, flush
@@ -164,9 +164,8 @@ def count(case: CountCase, backend: Backend, crops: Crops) -> tuple[np.ndarray, 
     intersection = np.full((units, len(case.vocabulary)), 5, np.int64)  # added to, not overwritten
     unit_area = np.full((units, len(case.vocabulary.categories)), 7, np.int64)
     size = case.maps.shape[2], case.maps.shape[3]
-    backend.count(
-        crops, case.first_image, case.thresholds, case.axes, size, case.packed, case.present, intersection, unit_area
-    )
+    given = case.first_image, case.thresholds, case.axes, size, case.packed, case.present
+    backend.count(CountJob(crops, *given, intersection, unit_area))
     return intersection - 5, unit_area - 7
 
 

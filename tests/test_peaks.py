@@ -159,7 +159,24 @@ def test_quantile_is_exact_in_thresholds() -> None:
 
 
 @pytest.mark.parametrize(
-    "quantile", [0, 1, -0.1, 1.5, "0", "1", "nan", float("nan"), float("inf"), "", "much", None, "1/0"]
+    "quantile",
+    [
+        0,
+        1,
+        -0.1,
+        1.5,
+        "0",
+        "1",
+        "nan",
+        float("nan"),
+        float("inf"),
+        "",
+        "much",
+        None,
+        "1/0",
+        "1e-999999999",
+        "1e9999999999",
+    ],
 )
 def test_quantile_outside(quantile: Any) -> None:
     with pytest.raises(ArgumentError, match=r"quantile must lie between 0 and 1, for example 0\.005; got"):

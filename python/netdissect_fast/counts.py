@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 
-from .backends import Backend
+from .backends import Backend, CountJob
 from .concepts import PackedLabels, Vocabulary
 from .crops import Crops
 from .errors import ArgumentError
@@ -147,7 +147,7 @@ class Counter:
             size = (int(self.labels.grid[begin, 0]), int(self.labels.grid[begin, 1]))
             if size not in self._axes:
                 self._axes[size] = self.grid.axis(0, size[0]), self.grid.axis(1, size[1])
-            backend.count(
+            job = CountJob(
                 crops.of_images(begin, end, starts),
                 begin,
                 self.thresholds,
@@ -157,6 +157,7 @@ class Counter:
                 self.present[begin:end],
                 *self._sums,
             )
+            backend.count(job)
 
     def _runs(self, first: int, last: int) -> Iterator[tuple[int, int]]:
         """Cut images into runs of one label size, at most _CHUNK long."""

@@ -35,8 +35,9 @@ def exact_quantile(quantile: Quantile) -> Fraction:
     """The quantile as the decimal number that its text shows (0.005 is 5/1000, not a binary neighbour)."""
     text = str(quantile)
     try:
-        small = "/" not in text and Decimal(text) < _SMALLEST  # whose fraction would take for ever
-        exact = Fraction(-1) if small or len(text) > 100 else Fraction(text)
+        # The fraction of a decimal with a huge exponent would take for ever.
+        sane = len(text) < 100 and ("/" in text or _SMALLEST < Decimal(text) < 1)
+        exact = Fraction(text) if sane else Fraction(-1)
     except (ValueError, ArithmeticError):
         exact = Fraction(-1)
     if not 0 < exact < 1:

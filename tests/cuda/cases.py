@@ -12,7 +12,7 @@ from unittest.mock import patch
 
 import numpy as np
 
-from netdissect_fast.backends import NonFiniteError, cuda
+from netdissect_fast.backends import CountJob, NonFiniteError, cuda
 from netdissect_fast.backends.reference import ReferenceBackend
 from netdissect_fast.concepts import ImageLabels, PackedLabels, Vocabulary
 from netdissect_fast.crops import Crops, flush
@@ -178,7 +178,7 @@ def count_with(backend: Any, case: CountCase) -> tuple[np.ndarray, np.ndarray]:
     area = backend.zeros((case.maps.shape[1], case.present.shape[1]))
     given = (case.thresholds, case.axes, case.maps.shape[2:], case.packed, case.present, intersection, area)
     for _ in range(2):
-        backend.count(crops, case.first_image, *given)
+        backend.count(CountJob(crops, case.first_image, *given))
     return backend.totals(intersection), backend.totals(area)
 
 

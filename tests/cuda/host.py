@@ -19,6 +19,7 @@ from .device import Buffer, FakeDevice, LaunchError
 HEADERS = Path(__file__).parent / "host"
 BUILDS = {
     "plain": ("-O2",),
+    "quick": ("-O0",),
     "asan": ("-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=undefined",
              "-fsanitize-sections=coh_shared"),
     "tsan": ("-O1", "-g", "-fsanitize=thread"),
@@ -89,7 +90,7 @@ class HostEngine(FakeDevice):
         super().__init__(memory)
         self.schedule = schedule
         variant = variant or default_build()
-        self.guard = FakeDevice.guard if variant == "plain" else 0  # AddressSanitizer has its own
+        self.guard = 0 if variant in ("asan", "tsan") else FakeDevice.guard  # AddressSanitizer has its own
         self._library = ctypes.CDLL(str(build(source, variant)))
         self._library.coh_error.restype = ctypes.c_char_p
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from netdissect_fast.backends import NonFiniteError, cuda
+from netdissect_fast.backends import CountJob, NonFiniteError, cuda
 from netdissect_fast.concepts import PackedLabels
 from netdissect_fast.crops import Crops
 from netdissect_fast.errors import CapacityError
@@ -285,6 +285,7 @@ def test_both_kernels_after_one_another(maps: np.ndarray, data: st.DataObject) -
         crops = backend.keep(maps, bounds, 4)
         sums = [backend.zeros((maps.shape[1], n)) for n in (len(case.numbers), len(case.categories))]
         axes = grid.axis(0, 19), grid.axis(1, 22)
-        backend.count(crops, 4, bounds, axes, maps.shape[2:], packed, packed.category_present(case), *sums)
+        present = packed.category_present(case)
+        backend.count(CountJob(crops, 4, bounds, axes, maps.shape[2:], packed, present, *sums))
         totals.append([backend.totals(s).tolist() for s in sums])
     assert totals[0] == totals[1]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ..errors import ArgumentError
@@ -22,6 +23,31 @@ class NonFiniteError(Exception):
     def __init__(self, image: int, unit: int) -> None:
         self.image, self.unit = image, unit
         super().__init__(f"unit {unit}, image {image}")
+
+
+@dataclass(frozen=True)
+class CountJob:
+    """One call of count.
+
+    crops        of images first_image ≤ i < first_image + N only
+    thresholds   float32 [U]
+    axes         tables of y and x: label pixel → activations
+    map_size     (H, W)
+    labels       of those N images, all on one Y×X grid
+    present      bool [N, categories]: P
+    intersection accumulator [U, C], added to: I
+    unit_area    accumulator [U, categories], added to: A
+    """
+
+    crops: Crops
+    first_image: int
+    thresholds: Float32Array
+    axes: tuple[AxisTable, AxisTable]
+    map_size: tuple[int, int]
+    labels: PackedLabels
+    present: BoolArray
+    intersection: Any
+    unit_area: Any
 
 
 class Stage(Protocol):
@@ -99,28 +125,8 @@ class Backend(Protocol):
         """
         ...
 
-    def count(
-        self,
-        crops: Crops,
-        first_image: int,
-        thresholds: Float32Array,
-        axes: tuple[AxisTable, AxisTable],
-        map_size: tuple[int, int],
-        labels: PackedLabels,
-        present: BoolArray,
-        intersection: Any,
-        unit_area: Any,
-    ) -> None:
-        """Add what the masks of ``crops`` cover, SPEC 3 to 6.
-
-        crops        of images first_image ≤ i < first_image + N only
-        thresholds   float32 [U]
-        axes         tables of y and x: label pixel → activations
-        labels       of those N images, all on one Y×X grid
-        present      bool [N, categories]: P
-        intersection accumulator [U, C], added to: I
-        unit_area    accumulator [U, categories], added to: A
-        """
+    def count(self, job: CountJob) -> None:
+        """Add what the masks of the job's crops cover to its accumulators, SPEC 3 to 6."""
         ...
 
 

@@ -6,12 +6,10 @@ import os
 from typing import Any
 
 from .. import _core
-from ..concepts import PackedLabels
 from ..crops import Crops
 from ..errors import ArgumentError
-from ..grids import AxisTable
-from ..types import BoolArray, Float32Array, Int64Array
-from . import NonFiniteError, OnHost, to_numpy
+from ..types import Float32Array
+from . import CountJob, NonFiniteError, OnHost, to_numpy
 
 
 def available_threads() -> int:
@@ -41,27 +39,17 @@ class CpuBackend(OnHost):
             raise NonFiniteError(*bad)
         return Crops(image, unit, box, values)
 
-    def count(
-        self,
-        crops: Crops,
-        first_image: int,
-        thresholds: Float32Array,
-        axes: tuple[AxisTable, AxisTable],
-        map_size: tuple[int, int],
-        labels: PackedLabels,
-        present: BoolArray,
-        intersection: Int64Array,
-        unit_area: Int64Array,
-    ) -> None:
+    def count(self, job: CountJob) -> None:
         """See Backend.count."""
-        y, x = axes
+        y, x = job.axes
+        labels = job.labels
         _core.count(
-            crops.arrays,
-            first_image=first_image,
-            thresholds=thresholds,
+            job.crops.arrays,
+            first_image=job.first_image,
+            thresholds=job.thresholds,
             y=(y.i0, y.i1, y.f),
             x=(x.i0, x.i1, x.f),
-            map_size=map_size,
+            map_size=job.map_size,
             labels=(
                 labels.slot_start,
                 labels.slot_concept,
@@ -69,10 +57,10 @@ class CpuBackend(OnHost):
                 labels.words,
                 labels.whole_start,
                 labels.whole,
-                present,
+                job.present,
             ),
-            intersection=intersection,
-            unit_area=unit_area,
+            intersection=job.intersection,
+            unit_area=job.unit_area,
             threads=self.threads,
             isa=self.isa,
         )

@@ -17,8 +17,8 @@ from ..concepts import PackedLabels
 from ..crops import Crops
 from ..errors import CapacityError
 from ..grids import AxisTable
-from ..types import Array, BoolArray, Float32Array, Int64Array
-from . import NonFiniteError, Stage, to_numpy
+from ..types import Array, Float32Array, Int64Array
+from . import CountJob, NonFiniteError, Stage, to_numpy
 
 _BLOCK = 256  # threads: eight warps (kKeepWarps in keep.cu)
 _WARPS = _BLOCK // 32
@@ -244,26 +244,16 @@ class CudaBackend:
         """See Backend.totals."""
         return self.engine.to_host(accumulator)
 
-    def count(
-        self,
-        crops: Crops,
-        first_image: int,
-        thresholds: Float32Array,
-        axes: tuple[AxisTable, AxisTable],
-        map_size: tuple[int, int],
-        labels: PackedLabels,
-        present: BoolArray,
-        intersection: Any,
-        unit_area: Any,
-    ) -> None:
+    def count(self, job: CountJob) -> None:
         """See Backend.count."""
+        crops, first_image, labels = job.crops, job.first_image, job.labels
         send = self.engine.to_device
         tables = [
             send(np.ascontiguousarray(array))
-            for table, size in zip(axes, map_size, strict=True)
+            for table, size in zip(job.axes, job.map_size, strict=True)
             for array in (table.i0, table.i1, table.f, *_inverse(table, size))
         ]
-        bars = send(thresholds)
+        thresholds = send(job.thresholds)
         starts = crops.starts()
 
         def some(first: int, last: int) -> None:
@@ -284,15 +274,15 @@ class CudaBackend:
                     np.int32(len(part)),
                     *where,
                     np.int32(first_image + first),
-                    bars,
+                    thresholds,
                     *tables,
                     np.int32(labels.grid[0, 1]),
                     *known,
-                    send(np.ascontiguousarray(present[first:last]).view(np.uint8)),
-                    np.int32(present.shape[1]),
-                    np.int32(intersection.shape[1]),
-                    intersection,
-                    unit_area,
+                    send(np.ascontiguousarray(job.present[first:last]).view(np.uint8)),
+                    np.int32(job.present.shape[1]),
+                    np.int32(job.intersection.shape[1]),
+                    job.intersection,
+                    job.unit_area,
                 ],
             )
 

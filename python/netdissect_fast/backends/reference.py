@@ -9,8 +9,8 @@ import numpy as np
 from ..concepts import PackedLabels
 from ..crops import Crops, flush
 from ..grids import AxisTable
-from ..types import BoolArray, Float32Array, Int64Array
-from . import NonFiniteError, OnHost, to_numpy
+from ..types import BoolArray, Float32Array
+from . import CountJob, NonFiniteError, OnHost, to_numpy
 
 
 def widen(maps: Any) -> Float32Array:
@@ -85,30 +85,20 @@ class ReferenceBackend(OnHost):
             kept.append(Crops(number, of, box, crop.reshape(-1)))
         return kept
 
-    def count(
-        self,
-        crops: Crops,
-        first_image: int,
-        thresholds: Float32Array,
-        axes: tuple[AxisTable, AxisTable],
-        map_size: tuple[int, int],
-        labels: PackedLabels,
-        present: BoolArray,
-        intersection: Int64Array,
-        unit_area: Int64Array,
-    ) -> None:
+    def count(self, job: CountJob) -> None:
         """See Backend.count."""
+        crops, thresholds, present = job.crops, job.thresholds, job.present
         starts = crops.starts()
-        concepts = [label_masks(labels, image) for image in range(len(labels))]
+        concepts = [label_masks(job.labels, image) for image in range(len(job.labels))]
         for crop in range(len(crops)):
-            unit, image = int(crops.unit[crop]), int(crops.image[crop]) - first_image
+            unit, image = int(crops.unit[crop]), int(crops.image[crop]) - job.first_image
             y0, x0, height, width = (int(side) for side in crops.box[crop])
             # Outside the crop nothing exceeds T, and no pixel with a corner there can be on: any such value will do.
-            full = np.full(map_size, thresholds[unit], np.float32)
+            full = np.full(job.map_size, thresholds[unit], np.float32)
             full[y0 : y0 + height, x0 : x0 + width] = crops.values[starts[crop] : starts[crop + 1]].reshape(
                 height, width
             )
-            mask = masks(full, thresholds[unit], *axes)
-            unit_area[unit] += int(mask.sum()) * present[image]
+            mask = masks(full, thresholds[unit], *job.axes)
+            job.unit_area[unit] += int(mask.sum()) * present[image]
             for column, concept in concepts[image].items():
-                intersection[unit, column] += int((mask & concept).sum())
+                job.intersection[unit, column] += int((mask & concept).sum())
