@@ -182,11 +182,15 @@ def _preprocess(arguments: argparse.Namespace, model: Any) -> Any:
         return None
     if "size" not in given:
         try:
-            return dataclasses.replace(from_model(model), **given)
+            own = from_model(model)
         except ArgumentError:
-            if not hasattr(model, "input_size"):  # an exported network knows its size, if nothing else
-                raise ArgumentError("the model does not say how large its input is: give --input-size") from None
-            given["size"] = tuple(model.input_size[-2:])
+            own = None
+        if own is not None:
+            return dataclasses.replace(own, **given)
+        size = getattr(model, "input_size", None)  # an exported network knows this, if nothing else
+        if size is None:
+            raise ArgumentError("the model does not say how large its input is: give --input-size")
+        given["size"] = tuple(size[-2:])
     return Preprocess(**given)
 
 
