@@ -13,6 +13,7 @@ from netdissect_fast.counts import Counts, UnitLabels, iou
 from netdissect_fast.errors import ArgumentError
 
 from .hand_made import BACKENDS, image, vocabulary_of
+from .labels import packed_example
 
 # ------------------------------------------------------------------------------------------ worked examples
 
@@ -211,3 +212,15 @@ def test_no_units_no_concepts_no_categories() -> None:
         labels = UnitLabels.of(np.zeros((units, len(vocabulary))), vocabulary)
         assert labels.top()[1].tolist() == [-1] * units
         assert labels.detectors().tolist() == [0] * len(vocabulary.categories)
+
+
+def test_labels_of_some_images_are_theirs_alone() -> None:
+    packed, vocabulary = packed_example(images=7)
+    whole = packed.category_present(vocabulary)
+    total = np.zeros(len(vocabulary), np.int64)
+    for first, last in ((0, 2), (2, 3), (3, 3), (3, 7)):
+        some = packed.of_images(first, last)
+        np.testing.assert_array_equal(some.category_present(vocabulary), whole[first:last])
+        total += some.concept_area(len(vocabulary))
+    np.testing.assert_array_equal(total, packed.concept_area(len(vocabulary)))
+    assert total.all()

@@ -150,17 +150,19 @@ class PackedLabels:
     def concept_area(self, concepts: int) -> Int64Array:
         """G, int64 [C]: pixels that carry each concept, over all images (SPEC 6)."""
         area = np.zeros(concepts, np.int64)
-        real = self.slot_concept >= 0
-        np.add.at(area, self.slot_concept[real], self.slot_area[real].astype(np.int64))
-        pixels = self.grid[:, 0].astype(np.int64) * self.grid[:, 1]
-        np.add.at(area, self.whole, np.repeat(pixels, np.diff(self.whole_start)))
+        slots = slice(self.slot_start[0], self.slot_start[-1])
+        concept, pixels = self.slot_concept[slots], self.slot_area[slots]
+        np.add.at(area, concept[concept >= 0], pixels[concept >= 0].astype(np.int64))
+        image_pixels = self.grid[:, 0].astype(np.int64) * self.grid[:, 1]
+        whole = self.whole[self.whole_start[0] : self.whole_start[-1]]
+        np.add.at(area, whole, np.repeat(image_pixels, np.diff(self.whole_start)))
         return area
 
     def category_present(self, vocabulary: Vocabulary) -> BoolArray:
         """P, bool [N, categories]: images that carry a concept of each primary category (SPEC 5)."""
         present = np.zeros((len(self), len(vocabulary.categories) + 1), bool)  # last column: no category
-        for start, concept in ((self.slot_start, self.slot_concept), (self.whole_start, self.whole)):
-            image = np.repeat(np.arange(len(self)), np.diff(start))
+        for start, concepts in ((self.slot_start, self.slot_concept), (self.whole_start, self.whole)):
+            image, concept = np.repeat(np.arange(len(self)), np.diff(start)), concepts[start[0] : start[-1]]
             real = concept >= 0
             present[image[real], vocabulary.category[concept[real]]] = True
         return np.ascontiguousarray(present[:, :-1])

@@ -127,6 +127,8 @@ def keep_cases() -> Iterator[KeepCase]:
             yield KeepCase(f"7×7 with ties {layout} {suffix}", [maps], bounds(maps, 0.97), suffix, layout)
         points = relu(1, 70, 1, 1)
         yield KeepCase(f"1×1 {layout}", [points], np.full(70, 0.5, np.float32), layout=layout)
+        full = relu(2, 64, 3, 3)
+        yield KeepCase(f"64 units {layout}", [full], np.full(64, 1.2, np.float32), layout=layout)
         corners = np.zeros((1, 9, 5, 40), np.float32)
         for unit, (y, x) in enumerate([(0, 0), (0, 39), (4, 0), (4, 39), (2, 20), (1, 38), (3, 1), (0, 31), (0, 32)]):
             corners[0, unit, y, x] = 1 + unit
@@ -234,6 +236,8 @@ def count_cases() -> Iterator[CountCase]:
     yield count_case("no labels", relu(2, 4, 4, 4), axes("half_pixel", (4, 4), (9, 9)), 10, layers=0, whole=0)
     huge = rng.choice(np.array([LARGEST, -LARGEST, LARGEST / 2, -1, 0, 1], np.float32), (2, 7, 5, 5))
     yield count_case("overflow", huge, axes("half_pixel", (5, 5), (20, 20)), 11, level=0.6)
+    fine = axes("half_pixel", (5, 5), (40, 40))
+    yield count_case("overflow beside the threshold", np.repeat(huge, 4, axis=1), fine, 16, level=0.8)
     thirds = (rng.integers(0, 4, (3, 7, 6, 6)) / 3).astype(np.float32)
     yield count_case("thirds", thirds, axes("half_pixel", (6, 6), (31, 33)), 12, level=0.7)
     tiny = rng.choice(np.concatenate([EDGE[:7], -EDGE[:7]]), (2, 9, 5, 5)).astype(np.float32)

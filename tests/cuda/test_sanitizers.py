@@ -1,4 +1,4 @@
-"""The host build under sanitizers: the kernels are clean, and seeded defects are reported. By the way of sanitize.py."""
+"""The host build under sanitizers (sanitize.py): the kernels are clean, and seeded defects are reported."""
 
 from __future__ import annotations
 
