@@ -167,13 +167,12 @@ class CudaStage:
         engine = self._engine
         if need[0] <= self._capacity[0] and need[1] <= self._capacity[1]:
             return
-        self._arrays = ()  # what was there goes first
+        self._arrays, self._capacity = (), (0, 0)  # what was there goes first
         each = need[0] * (4 + 4 + 8 + 8) + need[1] * 4
         times = max(1, min(8, int(_SHARE * engine.free_bytes()) // each))
         crops, values = times * need[0], times * need[1]
         if crops >= _MOST_CROPS or values >= 1 << _VALUE_BITS:
             raise DeviceOutOfMemory
-        self._capacity = (0, 0)
         kinds: Sequence[tuple[int, type]] = [
             (crops, np.int32),
             (crops, np.int32),
@@ -181,10 +180,10 @@ class CudaStage:
             (crops, np.int64),
             (values, np.float32),
         ]
-        self._arrays = tuple(engine.empty((size,), kind) for size, kind in kinds)
+        arrays = tuple(engine.empty((size,), kind) for size, kind in kinds)
         self._used = engine.zeros((1,), np.uint64)
         self._nonfinite = engine.to_device(np.full(1, _NOTHING, np.uint64))
-        self._capacity = crops, values
+        self._arrays, self._capacity = arrays, (crops, values)
 
     def _count(self) -> tuple[int, int]:
         """Crops and values in the store; waits for the device. Raises NonFiniteError."""
