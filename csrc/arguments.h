@@ -82,7 +82,7 @@ struct CropArrays {
 // An axis table, padded to whole groups, with its inverse (first and last pixel between samples).
 struct AxisTable {
   std::vector<int32_t> i0, i1, begin, end;
-  std::vector<float> f;
+  std::vector<float> f, eightfold;
   int64_t pixels, features;
 
   AxisTable(const py::tuple& table, int64_t size, const std::string& name) : pixels(0), features(size) {
@@ -108,8 +108,11 @@ struct AxisTable {
     i0.resize(padded, 0);
     i1.resize(padded, 0);
     f.resize(padded, 0);
+    for (const float weight_of_pixel : f) eightfold.insert(eightfold.end(), 8, weight_of_pixel);
   }
-  Axis axis() const { return {pixels, features, i0.data(), i1.data(), f.data(), begin.data(), end.data()}; }
+  Axis axis() const {
+    return {pixels, features, i0.data(), i1.data(), f.data(), begin.data(), end.data(), eightfold.data()};
+  }
 };
 
 // Packed labels of N images; checks every index that the kernel follows.

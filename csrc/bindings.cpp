@@ -102,22 +102,23 @@ py::array_t<float> kth(const py::array& image, const py::array& unit, const py::
 }
 
 struct ScratchMemory {
-  std::vector<int32_t> index0, index1;
-  std::vector<uint16_t> inside, corner;
+  std::vector<int32_t> index0, index1, item;
   std::vector<float> rows;
-  std::vector<uint64_t> mask;
+  std::vector<uint64_t> corner, beside, mask;
   std::vector<int64_t> count;
 
-  ScratchMemory(size_t pixels, size_t tallest, size_t slots)
+  ScratchMemory(size_t pixels, size_t tallest, size_t tiles, size_t slots)
       : index0(pixels),
         index1(pixels),
-        inside(pixels / kGroup),
-        corner(tallest * (pixels / kGroup)),
+        item(tiles + 1),
         rows(tallest * pixels),
-        mask(pixels / 8),
+        corner(tallest * pixels / 8),
+        beside(pixels / 8),
+        mask(tiles + 1),
         count(slots) {}
   CountScratch view() {
-    return {index0.data(), index1.data(), inside.data(), rows.data(), corner.data(), mask.data(), count.data()};
+    return {index0.data(), index1.data(), rows.data(), corner.data(),
+            beside.data(), item.data(),   mask.data(), count.data()};
   }
 };
 
@@ -168,7 +169,7 @@ void count(const py::tuple& crop_arrays, int64_t first_image, const py::array& t
   const auto slots = static_cast<size_t>(labels.most_slots());
   const py::gil_scoped_release released;
   parallel_ranges(units, threads, [&](int64_t first, int64_t last, int64_t) {
-    ScratchMemory scratch(x.i0.size(), static_cast<size_t>(tallest), slots);
+    ScratchMemory scratch(x.i0.size(), static_cast<size_t>(tallest), static_cast<size_t>(tiles), slots);
     kernels.count(job, first, last, scratch.view());
   });
 }

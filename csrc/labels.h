@@ -13,8 +13,9 @@ struct Axis {
   const int32_t* i0;
   const int32_t* i1;
   const float* f;
-  const int32_t* begin;  // [features] first pixel whose i0 is not below the feature
-  const int32_t* end;    // [features] one past the last pixel whose i1 is not above it
+  const int32_t* begin;    // [features] first pixel whose i0 is not below the feature
+  const int32_t* end;      // [features] one past the last pixel whose i1 is not above it
+  const float* eightfold;  // [pixels, 8] f of each pixel eight times
 };
 
 struct Labels {  // of consecutive images, all on the same Y×X grid
@@ -43,10 +44,11 @@ struct CountJob {
 struct CountScratch {
   int32_t* index0;   // [X16]
   int32_t* index1;   // [X16]
-  uint16_t* inside;  // [X16 / 16] pixels that the crop can turn on
   float* rows;       // [tallest crop, X16] crop rows interpolated along x
-  uint16_t* corner;  // [tallest crop, X16 / 16] a corner sample exceeds T
-  uint64_t* mask;    // [X16 / 8] one row of tiles
+  uint64_t* corner;  // [tallest crop, X16 / 8] a sample beside the pixel exceeds T, one byte eight times
+  uint64_t* beside;  // [X16 / 8] the same for the pixels of one row of tiles
+  int32_t* item;     // [tiles + 1] tile number
+  uint64_t* mask;    // [tiles + 1]
   int64_t* count;    // [most slots]
 };
 

@@ -5,8 +5,10 @@
 //   Row, row(p, width), pick(row, index)   sample a crop row at kLanes indices
 //   lerp(a, b, f)                          a + f·(b − a), each operation rounded on its own (SPEC 3)
 //   greater(a, b)                          bit i = lane i of a > b
+//   tile(low, high, x, weights, bar)       bit 8·r + c: lerp(low[r][x+c], high[r][x+c], weights[8·r + c]) > bar
 //   popcount(word)
-//   tally(word, concepts, slots, count)    count[s] += popcount(word & concepts[s]); slots a multiple of 8
+//   tally<blocks>(masks, tiles, items, words, slots, count)
+//                                          count[s] = Σ popcount(masks[i] & words[tiles[i]·slots + s]), s < 8·blocks
 
 // Values below 2^-72 count as zero (SPEC 3), so above a bound of 0 means at least 2^-72.
 constexpr float kLargestFlushed = 0x1.fffffep-73f;
@@ -163,9 +165,14 @@ void keep(const KeepJob& job, int64_t first, int64_t last, float* scratch, NonFi
 }
 
 // --------------------------------------------------------------------------------------------------- count
+//
+// A crop becomes a compact list of items: 8×8 tiles of label pixels with a sample above T beside one of their pixels.
+// Then two loops without branches: the mask word of every item, and its popcounts against the concepts' words.
 
-constexpr int64_t kGroup = 16;  // label pixels handled together: two tiles wide
+constexpr int64_t kGroup = 16;  // label pixels handled together along x: two tiles
 constexpr int64_t kTile = 8;
+constexpr int64_t kBlock = 8;       // slots come in blocks of 8
+constexpr int64_t kMostBlocks = 4;  // whose sums stay in registers
 
 struct Span {  // label pixels [begin, end) that lie between samples of the crop; others cannot be on
   int64_t begin, end;
@@ -175,21 +182,21 @@ inline Span span(const Axis& axis, int64_t first, int64_t size) {
   return {axis.begin[first], axis.end[first + size - 1]};
 }
 
-// The crop's rows interpolated along x, and where a sample beside the pixel exceeds T.
+inline int64_t groups_of(const Axis& x) { return (x.pixels + kGroup - 1) / kGroup; }
+
+// A byte in all eight places of a word.
+inline uint64_t eightfold(uint32_t byte) { return byte * 0x0101010101010101u; }
+
+// The crop's rows interpolated along x; and, eightfold, a bit for every pixel with a sample above T beside it.
 inline void interpolate_rows(const CountJob& job, const Box& box, const float* crop, float threshold, Span px,
                              const CountScratch& s) {
-  const int64_t groups = (job.x.pixels + kGroup - 1) / kGroup;
+  const int64_t groups = groups_of(job.x);
   const int64_t first = px.begin / kGroup, last = (px.end + kGroup - 1) / kGroup;
+  const int32_t right = box.width - 1;
   for (int64_t p = first * kGroup; p < last * kGroup; ++p) {
-    const int32_t a = job.x.i0[p] - box.x, b = job.x.i1[p] - box.x, right = box.width - 1;
+    const int32_t a = job.x.i0[p] - box.x, b = job.x.i1[p] - box.x;
     s.index0[p] = a < 0 ? 0 : a > right ? right : a;
     s.index1[p] = b < 0 ? 0 : b > right ? right : b;
-  }
-  for (int64_t g = first; g < last; ++g) {
-    uint32_t bits = 0xffff;
-    if (g * kGroup < px.begin) bits &= 0xffffu << (px.begin - g * kGroup);
-    if ((g + 1) * kGroup > px.end) bits &= 0xffffu >> ((g + 1) * kGroup - px.end);
-    s.inside[g] = static_cast<uint16_t>(bits);
   }
   const auto t = Simd::set(threshold);
   for (int64_t r = 0; r < box.height; ++r) {
@@ -202,37 +209,66 @@ inline void interpolate_rows(const CountJob& job, const Box& box, const float* c
         Simd::store(s.rows + r * groups * kGroup + p, Simd::lerp(a, b, Simd::load(job.x.f + p)));
         bits |= (Simd::greater(a, t) | Simd::greater(b, t)) << i;
       }
-      s.corner[r * groups + g] = static_cast<uint16_t>(bits & s.inside[g]);
+      if (g * kGroup < px.begin) bits &= 0xffffu << (px.begin - g * kGroup);
+      if ((g + 1) * kGroup > px.end) bits &= 0xffffu >> ((g + 1) * kGroup - px.end);
+      s.corner[r * 2 * groups + 2 * g] = eightfold(bits & 0xff);
+      s.corner[r * 2 * groups + 2 * g + 1] = eightfold(bits >> 8 & 0xff);
     }
   }
 }
 
-// Pixels of the crop's mask in one row of tiles, as one word a tile.
-inline void mask_tiles(const CountJob& job, const Box& box, float threshold, Span px, Span py, int64_t tile_row,
-                       const CountScratch& s) {
-  const int64_t groups = (job.x.pixels + kGroup - 1) / kGroup;
-  const int64_t first = px.begin / kGroup, last = (px.end + kGroup - 1) / kGroup;
-  for (int64_t g = first; g < last; ++g) s.mask[2 * g] = s.mask[2 * g + 1] = 0;
-  const int64_t y0 = tile_row * kTile > py.begin ? tile_row * kTile : py.begin;
-  const int64_t y1 = (tile_row + 1) * kTile < py.end ? (tile_row + 1) * kTile : py.end;
-  const auto t = Simd::set(threshold);
-  for (int64_t y = y0; y < y1; ++y) {
-    const int64_t top = job.y.i0[y] - box.y, bottom = job.y.i1[y] - box.y;
-    const auto fy = Simd::set(job.y.f[y]);
-    for (int64_t g = first; g < last; ++g) {
-      const uint32_t corner = s.corner[top * groups + g] | s.corner[bottom * groups + g];
-      if (!corner) continue;
-      uint32_t bits = 0;
-      for (int64_t i = 0; i < kGroup; i += Simd::kLanes) {
-        const int64_t p = g * kGroup + i;
-        const auto a = Simd::load(s.rows + top * groups * kGroup + p);
-        const auto b = Simd::load(s.rows + bottom * groups * kGroup + p);
-        bits |= Simd::greater(Simd::lerp(a, b, fy), t) << i;
-      }
-      bits &= corner;
-      s.mask[2 * g] |= static_cast<uint64_t>(bits & 0xff) << (kTile * (y % kTile));
-      s.mask[2 * g + 1] |= static_cast<uint64_t>(bits >> 8) << (kTile * (y % kTile));
+// One row of tiles: adds its items, and their masks, to the list; gives the list's new length.
+inline int64_t add_items(const CountJob& job, const Box& box, float threshold, Span px, int64_t tile_row, int64_t items,
+                         const CountScratch& s) {
+  const int64_t groups = groups_of(job.x), tiles_x = (job.x.pixels + kTile - 1) / kTile;
+  const int64_t first = px.begin / kTile, last = (px.end + kTile - 1) / kTile;
+  for (int64_t t = first; t < last; ++t) s.beside[t] = 0;
+  const float* low[kTile];
+  const float* high[kTile];
+  for (int64_t i = 0; i < kTile; ++i) low[i] = high[i] = s.rows;  // rows that no pixel of the crop needs
+  for (int64_t y = tile_row * kTile; y < (tile_row + 1) * kTile && y < job.y.pixels;) {
+    const int64_t a = job.y.i0[y] - box.y, b = job.y.i1[y] - box.y;
+    uint64_t same = 0;  // the rows of the tile between the same two samples
+    for (const int64_t i0 = job.y.i0[y], i1 = job.y.i1[y];
+         y < (tile_row + 1) * kTile && y < job.y.pixels && job.y.i0[y] == i0 && job.y.i1[y] == i1; ++y) {
+      same |= uint64_t{0xff} << (kTile * (y % kTile));
+      if (a < 0 || b >= box.height) continue;
+      low[y % kTile] = s.rows + a * groups * kGroup;
+      high[y % kTile] = s.rows + b * groups * kGroup;
     }
+    if (a < 0 || b >= box.height) continue;
+    const uint64_t* above = s.corner + a * 2 * groups;
+    const uint64_t* below = s.corner + b * 2 * groups;
+    for (int64_t t = first; t < last; ++t) s.beside[t] |= (above[t] | below[t]) & same;
+  }
+  const int64_t before = items;
+  for (int64_t t = first; t < last; ++t) {
+    s.item[items] = static_cast<int32_t>(t);
+    s.mask[items] = s.beside[t];
+    items += s.beside[t] != 0;
+  }
+  const auto bar = Simd::set(threshold);
+  const float* weights = job.y.eightfold + tile_row * kTile * kTile;
+  for (int64_t i = before; i < items; ++i) {
+    s.mask[i] &= Simd::tile(low, high, s.item[i] * kTile, weights, bar);
+    s.item[i] += static_cast<int32_t>(tile_row * tiles_x);
+  }
+  return items;
+}
+
+// count[slot] = pixels of the items' masks with each concept.
+inline void tally(const CountScratch& s, int64_t items, const uint64_t* words, int64_t slots) {
+  for (int64_t first = 0; first < slots; first += kMostBlocks * kBlock) {
+    const int64_t blocks = (slots - first) / kBlock;
+    int64_t* count = s.count + first;
+    if (blocks >= 4)
+      Simd::template tally<4>(s.mask, s.item, items, words + first, slots, count);
+    else if (blocks == 3)
+      Simd::template tally<3>(s.mask, s.item, items, words + first, slots, count);
+    else if (blocks == 2)
+      Simd::template tally<2>(s.mask, s.item, items, words + first, slots, count);
+    else
+      Simd::template tally<1>(s.mask, s.item, items, words + first, slots, count);
   }
 }
 
@@ -242,26 +278,21 @@ inline void count_crop(const CountJob& job, int64_t image, int64_t crop, const C
   const float threshold = job.thresholds[unit];
   const Span px = span(job.x, box.x, box.width), py = span(job.y, box.y, box.height);
   if (px.begin >= px.end || py.begin >= py.end) return;
-  interpolate_rows(job, box, job.crops.values + job.crops.start[crop], threshold, px, s);
 
   const Labels& labels = job.labels;
   const int64_t slots = labels.slot_start[image + 1] - labels.slot_start[image];
   const int32_t* concept_of = labels.slot_concept + labels.slot_start[image];
-  const uint64_t* words = labels.words + labels.word_start[image];
-  const int64_t tiles_x = (job.x.pixels + kTile - 1) / kTile;
-  int64_t area = 0;
-  for (int64_t slot = 0; slot < slots; ++slot) s.count[slot] = 0;
-  for (int64_t ty = py.begin / kTile; ty * kTile < py.end; ++ty) {
-    mask_tiles(job, box, threshold, px, py, ty, s);
-    for (int64_t tx = px.begin / kTile; tx * kTile < px.end; ++tx) {
-      const uint64_t word = s.mask[tx];
-      if (!word) continue;
-      area += Simd::popcount(word);
-      Simd::tally(word, words + (ty * tiles_x + tx) * slots, slots, s.count);
-    }
-  }
-  if (!area) return;
   int64_t* intersection = job.intersection + unit * job.concepts;
+  for (int64_t slot = 0; slot < slots; ++slot)  // long before they are added to
+    if (concept_of[slot] >= 0) __builtin_prefetch(intersection + concept_of[slot], 1);
+
+  interpolate_rows(job, box, job.crops.values + job.crops.start[crop], threshold, px, s);
+  int64_t items = 0, area = 0;
+  for (int64_t ty = py.begin / kTile; ty * kTile < py.end; ++ty)
+    items = add_items(job, box, threshold, px, ty, items, s);
+  for (int64_t i = 0; i < items; ++i) area += Simd::popcount(s.mask[i]);
+  if (!area) return;
+  tally(s, items, labels.words + labels.word_start[image], slots);
   for (int64_t slot = 0; slot < slots; ++slot)
     if (concept_of[slot] >= 0) intersection[concept_of[slot]] += s.count[slot];
   for (int64_t i = labels.whole_start[image]; i < labels.whole_start[image + 1]; ++i)

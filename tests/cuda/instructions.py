@@ -1,7 +1,7 @@
 """What the kernels execute and move on typical layers, from the PTX run: ``python -m tests.cuda.instructions``.
 
-Crops are from activations of which 0.5 % exceed each unit's threshold, clustered as in real maps; labels are packed
-8×8 tiles of 112×112 with about 20 concepts an image. Thread-instructions of PTX, not of the machine code.
+Of the activations 0.5 % exceed each unit's threshold (over 80 images, of which four are run); labels are 112×112 with
+20 concepts. Thread-instructions of PTX, not of the machine code.
 """
 
 from __future__ import annotations
@@ -16,29 +16,33 @@ from netdissect_fast.backends import cuda
 from .cases import CountCase, count_case, count_with, on_device
 from .ptx_engine import PtxEngine
 
-LAYERS = {"ResNet-50 layer4 7×7": (4, 96, 7, 7), "AlexNet conv5 13×13": (4, 64, 13, 13), "28×28": (2, 32, 28, 28)}
+LAYERS = {"7×7, as ResNet-50 layer4": (128, 7, 7), "13×13, as AlexNet conv5": (128, 13, 13), "28×28": (32, 28, 28)}
 PIXELS = 112
 
 
-def clustered(shape: tuple[int, int, int, int], seed: int = 1) -> np.ndarray:
-    """Maps [N, U, H, W] of one blob each, of random height: few maps reach a unit's highest values."""
+def network_like(shape: tuple[int, int, int, int], seed: int = 1) -> np.ndarray:
+    """Maps [N, U, H, W] as after a ReLU: smooth noise less a bias, times a gain that differs from map to map."""
     rng = np.random.default_rng(seed)
-    images, units, height, width = shape
-    y, x = np.ogrid[:height, :width]
-    at = rng.random((2, images, units, 1, 1)) * np.array([height, width]).reshape(2, 1, 1, 1, 1)
-    spread = (rng.random((images, units, 1, 1)) + 0.5) * height / 7
-    blobs = rng.exponential(1, (images, units, 1, 1)) * np.exp(-((y - at[0]) ** 2 + (x - at[1]) ** 2) / (2 * spread**2))
-    return (blobs + 0.05 * rng.random(shape)).astype(np.float32)
+    maps = rng.standard_normal(shape).astype(np.float32)
+    for axis, size in ((2, shape[2]), (3, shape[3])):
+        at = np.arange(size)
+        kernel = np.exp(-0.5 * ((at[:, None] - at) / (0.09 * size + 0.35)) ** 2)
+        kernel /= np.sqrt((kernel**2).sum(1, keepdims=True))
+        maps = np.moveaxis(np.moveaxis(maps, axis, -1) @ kernel.T.astype(np.float32), -1, axis)
+    gains = np.exp(0.9 * rng.standard_normal((*shape[:2], 1, 1)))
+    return np.ascontiguousarray(np.maximum(maps - 0.6, 0) * gains, np.float32)
 
 
-def measure(shape: tuple[int, int, int, int], layout: str, sm: int) -> tuple[float, float, float, float, float]:
+def measure(shape: tuple[int, int, int], layout: str, sm: int) -> tuple[float, float, float, float, float]:
     """Of keep: instructions and bytes read an activation; of count: instructions and bytes a pixel; live share."""
     from netdissect_fast.grids import make_grid
 
-    maps = clustered(shape)
-    grid = make_grid("half_pixel", None, shape[2:], (224, 224))
-    labels = count_case("", maps, (grid.axis(0, PIXELS), grid.axis(1, PIXELS)), 3, 0.995, concepts=20, block=9)
-    case = CountCase("", maps, labels.thresholds, labels.thresholds, labels.axes, labels.packed, labels.present, 20)
+    every = network_like((80, *shape))
+    thresholds = np.quantile(every, 0.995, axis=(0, 2, 3), method="nearest").astype(np.float32)
+    maps = every[:4]
+    grid = make_grid("half_pixel", None, shape[1:], (224, 224))
+    labels = count_case("", maps, (grid.axis(0, PIXELS), grid.axis(1, PIXELS)), 3, concepts=20, block=9)
+    case = CountCase("", maps, thresholds, thresholds, labels.axes, labels.packed, labels.present, 20)
 
     engine = PtxEngine(cuda.source(), sm, watch=False)
     view = on_device(engine, maps, layout)
@@ -48,7 +52,7 @@ def measure(shape: tuple[int, int, int, int], layout: str, sm: int) -> tuple[flo
     keep, count = engine.profiles[0][1], engine.profiles[1][1]
     pixels = len(crops) * PIXELS**2
     return (keep["instructions"] / maps.size, keep["global read"] / maps.size, count["instructions"] / pixels,
-            count["global read"] / pixels, len(crops) / (shape[0] * shape[1]))  # fmt: skip
+            count["global read"] / pixels, len(crops) / (len(maps) * shape[0]))  # fmt: skip
 
 
 def main() -> int:
