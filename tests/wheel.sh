@@ -12,9 +12,12 @@ fresh=$folder/venv/bin
 "$python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))' \
   > "$("$fresh/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/dependencies.pth"
 cd "$folder"
-export PATH="$fresh:/nonexistent" NETDISSECT_FAST_CACHE="$folder/cache"
-! command -v cc c++ gcc g++ clang cmake
-netdissect-fast info
-python -c 'import netdissect_fast, pathlib; assert "venv" in netdissect_fast.__file__, netdissect_fast.__file__'
-netdissect-fast demo --out demo --images 120
+(
+  export PATH="$fresh:/nonexistent" NETDISSECT_FAST_CACHE="$folder/cache"
+  ! command -v cc c++ gcc g++ clang cmake
+  netdissect-fast info
+  python -c 'import netdissect_fast; assert "venv" in netdissect_fast.__file__, netdissect_fast.__file__'
+  netdissect-fast demo --out demo --images 120
+)
 test -s demo/trained/run.json
+echo "the wheel works"

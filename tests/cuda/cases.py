@@ -127,8 +127,8 @@ def keep_cases() -> Iterator[KeepCase]:
             yield KeepCase(f"7×7 with ties {layout} {suffix}", [maps], bounds(maps, 0.97), suffix, layout)
         points = relu(1, 70, 1, 1)
         yield KeepCase(f"1×1 {layout}", [points], np.full(70, 0.5, np.float32), layout=layout)
-        full = relu(5, 64, 3, 3)
-        yield KeepCase(f"64 units {layout}", [full], np.full(64, 1.2, np.float32), layout=layout)
+        full = relu(12, 32, 2, 2)
+        yield KeepCase(f"32 units {layout}", [full], np.full(32, 1.2, np.float32), layout=layout)
         corners = np.zeros((1, 9, 5, 40), np.float32)
         for unit, (y, x) in enumerate([(0, 0), (0, 39), (4, 0), (4, 39), (2, 20), (1, 38), (3, 1), (0, 31), (0, 32)]):
             corners[0, unit, y, x] = 1 + unit

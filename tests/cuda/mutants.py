@@ -2,7 +2,7 @@
 
 Mutants are made by rule: every comparison, every ±1, barrier, mask, shuffle, vote, atomic, min and max, logical
 operator, and the separate rounding. Each goes up the ladder until a rung notices: the host build in six schedules,
-NVRTC and the forbidden forms, the checked PTX. Survivors must be known to be equivalent (EQUIVALENT), with the reason.
+NVRTC and the forbidden forms, the checked PTX, the sanitizers. Survivors must be known to be equivalent (EQUIVALENT), with the reason.
 
 Arguments: numbers of mutants (``12``) or ranges (``40-60``) to run only those. One takes a few seconds.
 """
@@ -18,6 +18,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from .building import CACHE, ROOT
+from .sanitize import RUNTIMES
+from .sanitize import run as sanitized
 
 FILES = ("common.cuh", "keep.cu", "count.cu")
 PLAIN = """
@@ -45,7 +47,21 @@ RULES: dict[str, list[tuple[str, str | None]]] = {
 }
 
 # Mutants that compute the same: part of the line, what is changed to what → why.
-EQUIVALENT: dict[tuple[str, str], str] = {}
+EQUIVALENT: dict[tuple[str, str], str] = {
+    ("for (int distance = 1;", "< → <="): "a 64-bit scan step of 32 lanes finds no lane that far up",
+    ("u64 place = sum > 0 ?", "> → >="): "adds 0 to the counter; nobody uses the place",
+    ("active = __ballot_sync(kAll, size > 0)", "> → >="): "lanes without a crop copy 0 values",
+    ("of_image = __shfl_sync", "owner → owner ^ 1"): "all lanes of a warp have the same image",
+    ("above |= value > bound", "> → >="): "only an early way out: a second look then finds nothing above the bound",
+    ("if (__any_sync(kAll, strange)", "== → !="): "the other 31 lanes report the same map; the smallest is kept",
+    ("if (y_from >= y_to", ">= → >"): "only an early way out: no pixel of an empty range is inside",
+    ("if (y_from >= y_to", "|| → &&"): "only an early way out: no pixel of an empty range is inside",
+    ("first_slot == 0 || first_slot < slots", "< → <="): "one more round, without slots; the area is the same again",
+    ("for (int ty = y_from / kTile;", "< → <="): "one more row of tiles, without a pixel inside",
+    ("for (int tx = x_from / kTile;", "< → <="): "one more tile, without a pixel inside",
+    ("sum[i] += static_cast<unsigned>", "< → <="): "the word beside the image's slots is counted, but never added",
+    ("if (slot < slots && sum[i] > 0)", "< → <="): "the sum of a slot that is not there is 0",
+}
 
 
 @dataclass(frozen=True)
@@ -100,7 +116,7 @@ def judge(source: str) -> str:
     from .cases import count_agrees, count_cases, keep_agrees, keep_cases
     from .compile_table import faults
     from .device import FakeDevice, LaunchError
-    from .host import SCHEDULES, HostEngine
+    from .host import SCHEDULES, HostEngine, default_build
     from .nvrtc import CompileError, compiled
     from .ptx_engine import PtxEngine
 
@@ -117,8 +133,10 @@ def judge(source: str) -> str:
         return ""
 
     for schedule in SCHEDULES:
-        if found := trial(HostEngine, schedule, "quick"):
+        if found := trial(HostEngine, schedule, "quick" if default_build() == "plain" else default_build()):
             return f"source, schedule {schedule}: {found}"
+    if default_build() != "plain":
+        return ""
     try:
         result = compiled(source, 80)
     except CompileError as error:
@@ -138,7 +156,13 @@ def run(mutant: Mutant) -> str:
         return "source: does not end"
     if done.returncode:
         return f"source: crash: {done.stderr.strip().splitlines()[-1:]}" if done.returncode < 0 else done.stderr
-    return done.stdout.strip()
+    if done.stdout.strip() or mutant.reason:
+        return done.stdout.strip()
+    for variant in RUNTIMES:
+        done = sanitized(variant, command[1:], mutant.source)
+        if said := re.search(r"ERROR: .*|runtime error: .*|data race.*", done.stderr) or re.search(".+", done.stdout):
+            return f"{variant}: {said[0]}"
+    return ""
 
 
 def chosen(arguments: list[str]) -> list[Mutant]:
