@@ -2,7 +2,8 @@
 
 Mutants are made by rule: every comparison, every ±1, barrier, mask, shuffle, vote, atomic, min and max, logical
 operator, and the separate rounding. Each goes up the ladder until a rung notices: the host build in six schedules,
-NVRTC and the forbidden forms, the checked PTX, the sanitizers. Survivors must be known to be equivalent (EQUIVALENT), with the reason.
+NVRTC and the forbidden forms, the checked PTX, the sanitizers. Survivors must be known to be equivalent (EQUIVALENT),
+with the reason.
 
 Arguments: numbers of mutants (``12``) or ranges (``40-60``) to run only those. One takes a few seconds.
 """

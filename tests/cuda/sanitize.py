@@ -36,7 +36,10 @@ def environment(variant: str) -> dict[str, str]:
 
 
 def run(variant: str, command: list[str], text: str = "") -> subprocess.CompletedProcess[str]:
-    """A Python command under a sanitizer, ``text`` on its standard input; address randomisation off, which ThreadSanitizer may need."""
+    """A Python command under a sanitizer, ``text`` on its standard input.
+
+    Address randomisation is off, which ThreadSanitizer may need.
+    """
     fixed = ["setarch", "-R"] if subprocess.run(["setarch", "-R", "true"], capture_output=True).returncode == 0 else []
     return subprocess.run([*fixed, sys.executable, *command], env=environment(variant), cwd=ROOT,
                           input=text, capture_output=True, text=True)  # fmt: skip
