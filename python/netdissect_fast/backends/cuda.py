@@ -25,6 +25,10 @@ _WARPS = _BLOCK // 32
 _VALUE_BITS = 40  # kValueBits in keep.cu
 _SHARE = 0.25  # of the free memory, at most, for one layer's store
 _MOST_CROPS = 1 << (63 - _VALUE_BITS)
+_NO_ROOM = (
+    "the GPU has no room to {} a single image's maps beside the network: use a smaller batch size (half of the present "
+    "one), fewer layers at a time, or device='cpu'"
+)
 _NOTHING = np.iinfo(np.uint64).max
 
 
@@ -131,7 +135,10 @@ class CudaStage:
 
     def keep(self, maps: Any, bounds: Float32Array, first_image: int) -> Crops:
         """See Stage.keep."""
-        view = _Maps.of(maps, self._engine)
+        try:
+            view = _Maps.of(maps, self._engine)
+        except DeviceOutOfMemory:
+            raise CapacityError(_NO_ROOM.format("keep")) from None
         if 0 in view.shape:
             return Crops.empty()
         self._units = view.shape[1]
@@ -317,10 +324,7 @@ def _in_pieces(images: int, work: Callable[[int, int], None], what: str) -> None
             work(first, last)
         except DeviceOutOfMemory:
             if step == 1:
-                raise CapacityError(
-                    f"the GPU has no room to {what} a single image's maps beside the network: use a smaller batch size "
-                    "(half of the present one), fewer layers at a time, or device='cpu'"
-                ) from None
+                raise CapacityError(_NO_ROOM.format(what)) from None
             step = max(1, step // 2)
             continue
         first = last
