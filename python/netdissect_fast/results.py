@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -174,8 +175,8 @@ class Dissection(Mapping[str, LayerResult]):
         out = Path(out)
         remove_file(out / "run.json")  # files of an older result and of this one must never pass for one result
         folders = layer_folders(self.layers)
-        for name, layer in self.layers.items():
-            layer.save(out / folders[name])
+        with ThreadPoolExecutor() as pool:  # most of the time is waiting for the disk
+            list(pool.map(lambda name: self.layers[name].save(out / folders[name]), folders))
         layers = {
             name: {"folder": folders[name], "units": len(layer.thresholds), "grid": layer.grid.to_json()}
             for name, layer in self.layers.items()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ArgumentError, NetDissectError, ShapeError
@@ -72,7 +73,16 @@ def image_batches(
         collate_fn=_collate,
         generator=torch.Generator(),  # the user's random state stays as it is
     )
-    for number, batch in enumerate(loader):
+    for number, batch in enumerate(_one_ahead(iter(loader))):
         if isinstance(batch, NetDissectError):
             raise batch
         yield number * batch_size, batch
+
+
+def _one_ahead(batches: Iterator[Any]) -> Iterator[Any]:
+    """The same, each fetched by a thread while the one before is worked on."""
+    with ThreadPoolExecutor(1, "netdissect_fast loader") as thread:
+        coming = thread.submit(next, batches, None)
+        while (batch := coming.result()) is not None:
+            coming = thread.submit(next, batches, None)
+            yield batch

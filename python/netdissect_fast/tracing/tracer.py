@@ -239,4 +239,9 @@ def _mode_class() -> Any:
         ) -> Any:
             return self.follow(func, args, kwargs or {})
 
+    # torch keeps its compiler away from dispatch modes, and imports all of it (a second or more) to do so. Nothing is
+    # compiled here, so the place where it looks for the guarded function already holds the plain one.
+    plain = getattr(Mode.__torch_dispatch__, "__wrapped__", None)
+    if plain is not None:
+        plain.__dynamo_disable = plain
     return Mode
