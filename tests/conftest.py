@@ -23,14 +23,25 @@ def shared_data() -> Path:
     return SHARED_DATA
 
 
+GROUPS = ("data", "cuda", "cuda_host")
+_group_of: dict[str, str] = {}  # by test
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Note which group each test is of (a report's keywords would hold folder names too)."""
+    for item in items:
+        for group in GROUPS:
+            if item.get_closest_marker(group) is not None:
+                _group_of[item.nodeid] = group
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Say which groups of tests were skipped as a whole: such a run has not shown what they show."""
     outcomes: dict[str, set[str]] = {}
     for outcome in ("passed", "failed", "skipped"):
         for report in terminalreporter.stats.get(outcome, []):
-            for group in ("data", "cuda", "cuda_host"):
-                if group in report.keywords:
-                    outcomes.setdefault(group, set()).add(outcome)
+            if group := _group_of.get(report.nodeid):
+                outcomes.setdefault(group, set()).add(outcome)
     for group, found in outcomes.items():
         if found == {"skipped"}:
             terminalreporter.write_line(f"NOT RUN: every test marked '{group}' was skipped", yellow=True, bold=True)
