@@ -238,6 +238,18 @@ def test_a_failing_first_write_leaves_nothing(tmp_path: Path, monkeypatch: pytes
     assert not [name for name in listing(tmp_path) if name.endswith((".part", ".json", ".csv", ".safetensors"))]
 
 
+def failing_after(allowed: int) -> Any:
+    """A Path.replace for a disk that is full after ``allowed`` files."""
+    replace, left = Path.replace, iter(range(allowed))
+
+    def limited(self: Path, target: Path) -> Path:
+        if next(left, None) is None:
+            disk_full()
+        return replace(self, target)
+
+    return limited
+
+
 def test_a_run_whose_saving_fails_halfway_does_not_load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """run.json comes last: whatever write fails, a folder with half the layers is not taken for a result."""
     whole = dissection()
@@ -245,14 +257,7 @@ def test_a_run_whose_saving_fails_halfway_does_not_load(tmp_path: Path, monkeypa
     whole.save(tmp_path / "all")
     writes = len([p for p in (tmp_path / "all").rglob("*") if p.is_file()])
     for allowed in range(writes):
-        left = iter(range(allowed))
-
-        def limited(self: Path, target: Path, left: Any = left) -> Path:
-            if next(left, None) is None:
-                disk_full()
-            return replace(self, target)
-
-        monkeypatch.setattr(Path, "replace", limited)
+        monkeypatch.setattr(Path, "replace", failing_after(allowed))
         with pytest.raises(OutputError):
             whole.save(tmp_path / str(allowed))
         with pytest.raises(DataError, match=r"run\.json: cannot be read"):
@@ -267,14 +272,7 @@ def test_a_failing_second_run_is_never_mixed_with_the_first(out: Path, monkeypat
         one.counts.pixels += 1
     replace = Path.replace
     for allowed in range(4):
-        left = iter(range(allowed))
-
-        def limited(self: Path, target: Path, left: Any = left) -> Path:
-            if next(left, None) is None:
-                disk_full()
-            return replace(self, target)
-
-        monkeypatch.setattr(Path, "replace", limited)
+        monkeypatch.setattr(Path, "replace", failing_after(allowed))
         with pytest.raises(OutputError):
             new.save(out)
         monkeypatch.setattr(Path, "replace", replace)

@@ -13,7 +13,7 @@ from .counts import CategoryRule, Counter
 from .crops import flush
 from .errors import ActivationError, ArgumentError, ShapeError
 from .grids import Alignment, Grid, make_grid
-from .peaks import Peaks, Quantile
+from .peaks import Peaks, Quantile, peaks_of
 from .results import LayerResult
 from .types import Array, Float32Array, Int64Array
 
@@ -129,9 +129,7 @@ def score(
             counter = Counter(fixed, grid, packed, vocabulary, category_rule)
             counter.add(chosen.keep(activations, fixed, 0), 0, images, chosen)
             return LayerResult(name, counter.counts, fixed, vocabulary, grid, np.arange(units))
-        peaks = Peaks(units, (height, width), images, quantile)
-        peaks.add(activations, 0, chosen)
-        peaks.finish()
+        peaks = peaks_of(activations, quantile, chosen)
     except NonFiniteError as error:
         raise nonfinite(name, error, str(error.image)) from None
     return score_peaks(peaks, grid, packed, vocabulary, name=name, category_rule=category_rule, backend=chosen)
