@@ -5,6 +5,7 @@
 #include <pybind11/pybind11.h>
 
 #include <algorithm>
+#include <cmath>
 #include <string>
 #include <vector>
 
@@ -15,7 +16,8 @@
 namespace netdissect {
 
 constexpr int64_t kLargestSide = 65535;  // Box is uint16
-constexpr int64_t kGroup = 16;           // label pixels handled together (kernels-inl.h)
+constexpr int64_t kGroup = 16;           // label pixels handled together, two tiles (count-inl.h)
+constexpr int64_t kTile = 8;
 
 static_assert(sizeof(Box) == 4 * sizeof(uint16_t));
 
@@ -79,21 +81,21 @@ struct CropArrays {
   }
 };
 
-// An axis table, padded to whole groups, with its inverse (first and last pixel between samples).
+// An axis table and what the kernel derives from it (Axis in labels.h).
 struct AxisTable {
-  std::vector<int32_t> i0, i1, begin, end;
+  std::vector<int32_t> i0, i1, begin, end, low, high;
   std::vector<float> f, eightfold;
-  int64_t pixels, features;
+  std::vector<uint64_t> beside, second;
+  int64_t pixels, features, pairs = 1;
 
   AxisTable(const py::tuple& table, int64_t size, const std::string& name) : pixels(0), features(size) {
     require(table.size() == 3, name + " must be (i0, i1, f)");
-    const View<int32_t> low(table[0].cast<py::array>(), name + " i0", {kAny});
-    const View<int32_t> high(table[1].cast<py::array>(), name + " i1", {low.size()});
-    const View<float> weight(table[2].cast<py::array>(), name + " f", {low.size()});
-    pixels = low.size();
-    const auto padded = static_cast<size_t>((pixels + kGroup - 1) / kGroup * kGroup);
-    i0.assign(low.data(), low.data() + pixels);
-    i1.assign(high.data(), high.data() + pixels);
+    const View<int32_t> first(table[0].cast<py::array>(), name + " i0", {kAny});
+    const View<int32_t> second_sample(table[1].cast<py::array>(), name + " i1", {first.size()});
+    const View<float> weight(table[2].cast<py::array>(), name + " f", {first.size()});
+    pixels = first.size();
+    i0.assign(first.data(), first.data() + pixels);
+    i1.assign(second_sample.data(), second_sample.data() + pixels);
     f.assign(weight.data(), weight.data() + pixels);
     for (size_t p = 0; p < i0.size(); ++p) {
       require(i0[p] >= 0 && i0[p] <= i1[p] && i1[p] < features && i1[p] - i0[p] <= 1,
@@ -105,13 +107,45 @@ struct AxisTable {
       begin.push_back(static_cast<int32_t>(std::lower_bound(i0.begin(), i0.end(), feature) - i0.begin()));
       end.push_back(static_cast<int32_t>(std::upper_bound(i1.begin(), i1.end(), feature) - i1.begin()));
     }
-    i0.resize(padded, 0);
-    i1.resize(padded, 0);
-    f.resize(padded, 0);
-    for (const float weight_of_pixel : f) eightfold.insert(eightfold.end(), 8, weight_of_pixel);
+    const auto padded = static_cast<size_t>((pixels + kGroup - 1) / kGroup * kGroup);
+    if (pixels) i0.resize(padded, i0.back()), i1.resize(padded, i1.back());
+    f.resize(padded, NAN);
+    for (const float weight_of_pixel : f) eightfold.insert(eightfold.end(), kTile, weight_of_pixel);
+    for (size_t p = 0; p < padded; p += kTile) add_tile(p);
+    beside.resize(beside.size() + kTile, 0);  // read in whole vectors
+  }
+  void add_tile(size_t first) {
+    const size_t last = first + kTile - 1;
+    low.push_back(i0[first]);
+    high.push_back(i1[last]);
+    // Of grids too wide for a word the kernel looks at low and high instead.
+    uint64_t features_beside = 0, rows = 0;
+    for (int32_t x = low.back(); x <= high.back(); ++x) features_beside |= uint64_t{1} << (x % 64);
+    int64_t pairs_here = 1;
+    for (size_t p = first; p <= last; ++p) {
+      if (i0[p] == i0[last] && i1[p] == i1[last]) rows |= uint64_t{0xff} << (kTile * (p - first));
+      pairs_here += p > first && (i0[p] != i0[p - 1] || i1[p] != i1[p - 1]);
+    }
+    beside.push_back(features_beside);
+    second.push_back(rows);
+    pairs = std::max(pairs, pairs_here);
   }
   Axis axis() const {
-    return {pixels, features, i0.data(), i1.data(), f.data(), begin.data(), end.data(), eightfold.data()};
+    return {pixels,
+            static_cast<int64_t>(i0.size()),
+            (pixels + kTile - 1) / kTile,
+            features,
+            i0.data(),
+            i1.data(),
+            f.data(),
+            begin.data(),
+            end.data(),
+            low.data(),
+            high.data(),
+            beside.data(),
+            eightfold.data(),
+            pairs,
+            second.data()};
   }
 };
 

@@ -4,8 +4,11 @@
 #include <pybind11/stl.h>
 
 #include <algorithm>
+#include <memory>
 #include <numeric>
+#include <optional>
 #include <tuple>
+#include <utility>
 
 #include "arguments.h"
 #include "cpu/select.h"
@@ -16,6 +19,43 @@
 namespace netdissect {
 namespace {
 
+// Crops of consecutive maps, on one thread.
+struct KeptCrops {
+  std::vector<int32_t> image, unit;
+  std::vector<Box> box;
+  std::vector<float> values;
+  std::optional<std::pair<int64_t, int64_t>> nonfinite;  // image, unit
+};
+
+// Units of one image that are looked at in one go: few enough for their crops to stay in the nearest cache.
+int64_t units_at_once(const Maps& maps) {
+  constexpr int64_t kValues = 16384, kMultiple = 16;  // units side by side are looked at 16 at a time
+  return std::max<int64_t>(1, kValues / kMultiple / std::max<int64_t>(1, maps.height * maps.width)) * kMultiple;
+}
+
+// Pieces [first, last) of the batch; every image has ceil(U / units) of them.
+KeptCrops keep_pieces(const Kernels& kernels, const KeepJob& job, int64_t first_image, int64_t units, int64_t first,
+                      int64_t last) {
+  const Maps& maps = job.maps;
+  const int64_t pieces = (maps.units + units - 1) / units;
+  const auto map_size = static_cast<size_t>(maps.height * maps.width), most = static_cast<size_t>(units);
+  std::vector<int32_t> unit(most);
+  std::vector<Box> box(most);
+  const std::unique_ptr<float[]> values(new float[most * map_size + kGroup]), map(new float[map_size + kGroup]);
+  KeptCrops all;
+  for (int64_t piece = first; piece < last && !all.nonfinite; ++piece) {
+    const int64_t image = piece / pieces, begin = piece % pieces * units, end = std::min(begin + units, maps.units);
+    Kept kept{unit.data(), box.data(), values.get(), 0, 0, -1};
+    kernels.keep(job, image, begin, end, map.get(), &kept);
+    if (kept.nonfinite >= 0) all.nonfinite = {first_image + image, kept.nonfinite};
+    all.image.insert(all.image.end(), static_cast<size_t>(kept.crops), static_cast<int32_t>(first_image + image));
+    all.unit.insert(all.unit.end(), kept.unit, kept.unit + kept.crops);
+    all.box.insert(all.box.end(), kept.box, kept.box + kept.crops);
+    all.values.insert(all.values.end(), kept.values, kept.values + kept.size);
+  }
+  return all;
+}
+
 // keep(maps, bounds, first_image) → image, unit, box, values, first non-finite (image, unit) or None
 py::tuple keep(const py::array& array, const py::array& bounds_array, int64_t first_image, bool bfloat16,
                int64_t threads, const std::string& isa) {
@@ -25,48 +65,34 @@ py::tuple keep(const py::array& array, const py::array& bounds_array, int64_t fi
   positive(threads, "threads");
   require(first_image >= 0 && first_image <= INT32_MAX - maps.images,
           "first_image must be at least 0, and every image's number below 2^31");
-  std::vector<Box> boxes(static_cast<size_t>(maps.images * maps.units));
-  std::vector<int32_t> image, unit;
-  std::vector<Box> box;
-  std::vector<int64_t> start{0};
-  std::vector<float> values;
-  NonFinite bad{-1, -1};
+  std::vector<KeptCrops> parts(1);
   {
     const py::gil_scoped_release released;
-    const KeepJob job{maps, bounds.data(), boxes.data()};
-    const auto parts = static_cast<size_t>(std::max<int64_t>(1, std::min(threads, maps.units)));
-    std::vector<NonFinite> found(parts, NonFinite{-1, -1});
-    parallel_ranges(maps.units, threads, [&](int64_t first, int64_t last, int64_t part) {
-      std::vector<float> scratch(static_cast<size_t>(maps.height * maps.width));
-      kernels.keep(job, first, last, scratch.data(), &found[static_cast<size_t>(part)]);
-    });
-    for (const NonFinite& f : found)
-      if (f.image >= 0 && (bad.image < 0 || std::tie(f.image, f.unit) < std::tie(bad.image, bad.unit))) bad = f;
-    if (bad.image < 0) {
-      for (int64_t i = 0; i < maps.images * maps.units; ++i) {
-        const Box b = boxes[static_cast<size_t>(i)];
-        if (!b.height) continue;
-        image.push_back(static_cast<int32_t>(first_image + i / maps.units));
-        unit.push_back(static_cast<int32_t>(i % maps.units));
-        box.push_back(b);
-        start.push_back(start.back() + static_cast<int64_t>(b.height) * b.width);
-      }
-      values.resize(static_cast<size_t>(start.back()));
-      parallel_ranges(static_cast<int64_t>(box.size()), threads, [&](int64_t first, int64_t last, int64_t) {
-        for (int64_t i = first; i < last; ++i) {
-          const auto c = static_cast<size_t>(i);
-          copy_crop(maps, image[c] - first_image, unit[c], box[c], values.data() + start[c]);
-        }
+    const KeepJob job{maps, bounds.data()};
+    const int64_t units = units_at_once(maps), pieces = maps.images * ((maps.units + units - 1) / units);
+    parts.resize(static_cast<size_t>(std::max<int64_t>(1, std::min(threads, pieces))));
+    if (maps.height && maps.width)
+      parallel_ranges(pieces, threads, [&](int64_t first, int64_t last, int64_t part) {
+        parts[static_cast<size_t>(part)] = keep_pieces(kernels, job, first_image, units, first, last);
       });
+    for (size_t i = 1; i < parts.size() && !parts[0].nonfinite; ++i) {
+      KeptCrops &all = parts[0], &more = parts[i];
+      all.nonfinite = more.nonfinite;
+      all.image.insert(all.image.end(), more.image.begin(), more.image.end());
+      all.unit.insert(all.unit.end(), more.unit.begin(), more.unit.end());
+      all.box.insert(all.box.end(), more.box.begin(), more.box.end());
+      all.values.insert(all.values.end(), more.values.begin(), more.values.end());
     }
   }
-  const auto count = static_cast<py::ssize_t>(box.size()), size = static_cast<py::ssize_t>(values.size());
+  KeptCrops& kept = parts[0];
+  const auto count = static_cast<py::ssize_t>(kept.box.size()), size = static_cast<py::ssize_t>(kept.values.size());
   std::vector<uint16_t> sides;
-  sides.reserve(box.size() * 4);
-  for (const Box& b : box) sides.insert(sides.end(), {b.y, b.x, b.height, b.width});
-  return py::make_tuple(give(std::move(image), {count}), give(std::move(unit), {count}),
-                        give(std::move(sides), {count, 4}), give(std::move(values), {size}),
-                        bad.image < 0 ? py::object(py::none()) : py::make_tuple(first_image + bad.image, bad.unit));
+  sides.reserve(kept.box.size() * 4);
+  for (const Box& b : kept.box) sides.insert(sides.end(), {b.y, b.x, b.height, b.width});
+  return py::make_tuple(give(std::move(kept.image), {count}), give(std::move(kept.unit), {count}),
+                        give(std::move(sides), {count, 4}), give(std::move(kept.values), {size}),
+                        kept.nonfinite ? py::object(py::make_tuple(kept.nonfinite->first, kept.nonfinite->second))
+                                       : py::object(py::none()));
 }
 
 py::tuple prune_crops(const py::array& image, const py::array& unit, const py::array& box, const py::array& values,
@@ -101,23 +127,22 @@ py::array_t<float> kth(const py::array& image, const py::array& unit, const py::
 }
 
 struct ScratchMemory {
-  std::vector<int32_t> index0, index1, item;
+  std::vector<uint64_t> above, columns, mask;
   std::vector<float> rows;
-  std::vector<uint64_t> corner, beside, mask;
+  std::vector<const float*> strips;
+  std::vector<int32_t> item;
   std::vector<int64_t> count;
 
-  ScratchMemory(size_t pixels, size_t tallest, size_t tiles, size_t slots)
-      : index0(pixels),
-        index1(pixels),
-        item(tiles + 1),
-        rows(tallest * pixels),
-        corner(tallest * pixels / 8),
-        beside(pixels / 8),
-        mask(tiles + 1),
+  ScratchMemory(const Axis& y, const Axis& x, size_t tallest, size_t words, size_t slots)
+      : above(tallest * words),
+        columns(words),
+        mask(static_cast<size_t>(y.tiles * x.tiles + 1)),
+        rows(tallest * static_cast<size_t>(x.padded)),
+        strips(static_cast<size_t>(y.tiles) * 2 * kTile),
+        item(static_cast<size_t>(y.tiles * x.tiles + kTile)),
         count(slots) {}
   CountScratch view() {
-    return {index0.data(), index1.data(), rows.data(), corner.data(),
-            beside.data(), item.data(),   mask.data(), count.data()};
+    return {above.data(), columns.data(), rows.data(), strips.data(), item.data(), mask.data(), count.data()};
   }
 };
 
@@ -136,8 +161,7 @@ void count(const py::tuple& crop_arrays, int64_t first_image, const py::array& t
   const View<int64_t> intersection(intersection_array, "intersection", {units, kAny}, true);
   const View<int64_t> unit_area(unit_area_array, "unit_area", {units, kAny}, true);
   const AxisTable y(y_table, height, "y"), x(x_table, width, "x");
-  const int64_t tiles = ((y.pixels + 7) / 8) * ((x.pixels + 7) / 8);
-  const LabelArrays labels(label_arrays, tiles, intersection.shape(1), unit_area.shape(1));
+  const LabelArrays labels(label_arrays, y.axis().tiles * x.axis().tiles, intersection.shape(1), unit_area.shape(1));
   positive(threads, "threads");
 
   const std::vector<int64_t> start = crops.starts(units);
@@ -163,12 +187,13 @@ void count(const py::tuple& crop_arrays, int64_t first_image, const py::array& t
       x.axis(),
       labels.labels(),
       intersection.shape(1),
+      std::max<int64_t>(1, (width + 63) / 64),
       intersection.out(),
       unit_area.out()};
   const auto slots = static_cast<size_t>(labels.most_slots());
   const py::gil_scoped_release released;
   parallel_ranges(units, threads, [&](int64_t first, int64_t last, int64_t) {
-    ScratchMemory scratch(x.i0.size(), static_cast<size_t>(tallest), static_cast<size_t>(tiles), slots);
+    ScratchMemory scratch(job.y, job.x, static_cast<size_t>(tallest), static_cast<size_t>(job.row_words), slots);
     kernels.count(job, first, last, scratch.view());
   });
 }

@@ -29,15 +29,18 @@ struct Crops {
   const float* values;   // row by row, crop after crop
 };
 
-// First map, in (image, unit) order, with a NaN or an infinity; image -1 = none.
-struct NonFinite {
-  int64_t image, unit;
-};
-
 struct KeepJob {
   Maps maps;
   const float* bounds;  // [U]
-  Box* boxes;           // [B, U] out
+};
+
+// Crops of some units of one image, with room for all of their maps and 16 values more.
+struct Kept {
+  int32_t* unit;
+  Box* box;
+  float* values;
+  int64_t crops, size;
+  int64_t nonfinite;  // first unit with a NaN or an infinity; -1 = none
 };
 
 }  // namespace netdissect

@@ -7,15 +7,21 @@
 
 namespace netdissect {
 
-// Label pixel p interpolates features i0[p], i1[p] with weight f[p] on i1. Padded to a multiple of 16 pixels.
+// Label pixel p interpolates features i0[p], i1[p] with weight f[p] on i1. Pixels are padded to a multiple of 16 with
+// weight NaN, so that they are never on.
 struct Axis {
-  int64_t pixels, features;
+  int64_t pixels, padded, tiles, features;
   const int32_t* i0;
   const int32_t* i1;
   const float* f;
   const int32_t* begin;    // [features] first pixel whose i0 is not below the feature
   const int32_t* end;      // [features] one past the last pixel whose i1 is not above it
-  const float* eightfold;  // [pixels, 8] f of each pixel eight times
+  const int32_t* low;      // [tiles] first feature beside the tile's pixels
+  const int32_t* high;     // [tiles] last one
+  const uint64_t* beside;  // [tiles] bits low .. high, of grids up to 64 features wide
+  const float* eightfold;  // [padded, 8] f of each pixel eight times
+  int64_t pairs;           // the most pairs (i0, i1) that one tile has
+  const uint64_t* second;  // [tiles] the bytes of the tile's rows that lie between the last pixel's samples
 };
 
 struct Labels {  // of consecutive images, all on the same Y×X grid
@@ -36,20 +42,20 @@ struct CountJob {
   Axis y, x;
   Labels labels;
   int64_t concepts;
+  int64_t row_words;      // of CountScratch::above
   int64_t* intersection;  // [U, C], added to
   int64_t* unit_area;     // [U, categories], added to
 };
 
-// Working memory of one thread, sized by count_scratch().
+// Working memory of one thread.
 struct CountScratch {
-  int32_t* index0;   // [X16]
-  int32_t* index1;   // [X16]
-  float* rows;       // [tallest crop, X16] crop rows interpolated along x
-  uint64_t* corner;  // [tallest crop, X16 / 8] a sample beside the pixel exceeds T, one byte eight times
-  uint64_t* beside;  // [X16 / 8] the same for the pixels of one row of tiles
-  int32_t* item;     // [tiles + 1] tile number
-  uint64_t* mask;    // [tiles + 1]
-  int64_t* count;    // [most slots]
+  uint64_t* above;    // [tallest crop, row_words + 1 at the end] bits of the crop's samples above T
+  uint64_t* columns;  // [row_words]
+  float* rows;        // [tallest crop, X16] crop rows interpolated along x
+  void* strips;       // [tile rows] 16 pointers each
+  int32_t* item;      // [tiles + 16]
+  uint64_t* mask;     // [tiles + 1]
+  int64_t* count;     // [most slots]
 };
 
 }  // namespace netdissect

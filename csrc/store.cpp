@@ -1,8 +1,6 @@
 #include "store.h"
 
 #include <algorithm>
-#include <bit>
-#include <cmath>
 #include <cstring>
 #include <functional>
 #include <utility>
@@ -11,30 +9,6 @@
 
 namespace netdissect {
 namespace {
-
-constexpr float kSmallest = 0x1p-72f;
-
-float flush(float value) { return std::fabs(value) < kSmallest ? 0.0f : value; }
-
-float half_to_float(uint16_t half) {
-  const int exponent = (half >> 10) & 31, mantissa = half & 1023;
-  const float magnitude = exponent == 0    ? std::ldexp(static_cast<float>(mantissa), -24)
-                          : exponent == 31 ? (mantissa ? NAN : INFINITY)
-                                           : std::ldexp(static_cast<float>(mantissa + 1024), exponent - 25);
-  return half & 0x8000 ? -magnitude : magnitude;
-}
-
-template <class T, class Widen>
-void copy_as(const Maps& maps, const void* data, int64_t origin, const Box& box, float* to, Widen widen) {
-  const T* corner = static_cast<const T*>(data) + origin + box.y * maps.row_stride + box.x * maps.column_stride;
-  for (int64_t y = 0; y < box.height; ++y, to += box.width) {
-    const T* row = corner + y * maps.row_stride;
-    if (maps.column_stride == 1)  // apart, so that the compiler makes vectors of it
-      for (int64_t x = 0; x < box.width; ++x) to[x] = flush(widen(row[x]));
-    else
-      for (int64_t x = 0; x < box.width; ++x) to[x] = flush(widen(row[x * maps.column_stride]));
-  }
-}
 
 // Rows and columns of the crop that exceed the bound, dilated by one but never beyond the crop: what lay outside it is
 // at most the old, lower bound. Height 0 where nothing does.
@@ -75,19 +49,6 @@ bool any_above(const float* values, int64_t size, float bound) {
 }
 
 }  // namespace
-
-void copy_crop(const Maps& maps, int64_t image, int64_t unit, const Box& box, float* to) {
-  const int64_t origin = image * maps.image_stride + unit * maps.unit_stride;
-  switch (maps.dtype) {
-    case Dtype::kFloat32:
-      return copy_as<float>(maps, maps.data, origin, box, to, [](float value) { return value; });
-    case Dtype::kFloat16:
-      return copy_as<uint16_t>(maps, maps.data, origin, box, to, half_to_float);
-    case Dtype::kBFloat16:
-      return copy_as<uint16_t>(maps, maps.data, origin, box, to,
-                               [](uint16_t bits) { return std::bit_cast<float>(static_cast<uint32_t>(bits) << 16); });
-  }
-}
 
 StoreSize prune(int64_t crops, int32_t* image, int32_t* unit, Box* box, float* values, const float* bounds,
                 int64_t threads) {

@@ -1,4 +1,4 @@
-// The crop store on the host: copying crops out of activations, pruning, order statistics.
+// The crop store on the host: pruning, order statistics.
 #pragma once
 
 #include <cstdint>
@@ -7,9 +7,6 @@
 #include "crops.h"
 
 namespace netdissect {
-
-// Copies one box of one map, values below 2^-72 as +0 (SPEC 3).
-void copy_crop(const Maps& maps, int64_t image, int64_t unit, const Box& box, float* to);
 
 struct StoreSize {
   int64_t crops, values;

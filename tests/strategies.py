@@ -186,7 +186,7 @@ class CountCase:
 
 @st.composite
 def count_cases(draw: st.DrawFn) -> CountCase:
-    maps = draw(maps_BUHW(images=st.integers(0, 3)))
+    maps = draw(maps_BUHW(images=st.integers(0, 3), side=140))
     size = maps.shape[2], maps.shape[3]
     pixels = draw(sides(130)), draw(sides(130))
     if draw(st.booleans()):

@@ -9,8 +9,8 @@ namespace netdissect {
 
 struct Kernels {
   const char* name;
-  // keep, first half: the box of every map of units [first, last) that exceeds its bound.
-  void (*keep)(const KeepJob& job, int64_t first, int64_t last, float* map_scratch, NonFinite* bad);
+  // keep: adds the crops of units [first, last) of one image of the batch. map_scratch: [H, W].
+  void (*keep)(const KeepJob& job, int64_t image, int64_t first, int64_t last, float* map_scratch, Kept* kept);
   // count: adds the intersections and areas of units [first, last).
   void (*count)(const CountJob& job, int64_t first, int64_t last, const CountScratch& scratch);
 };

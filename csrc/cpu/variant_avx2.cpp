@@ -8,36 +8,55 @@
 namespace {
 using namespace netdissect;
 
+#include "cpu/plain-inl.h"
+
 struct Simd {
   static constexpr int64_t kLanes = 8;
   using Float = __m256;
   static Float set(float value) { return _mm256_set1_ps(value); }
   static Float load(const float* p) { return _mm256_loadu_ps(p); }
   static void store(float* p, Float value) { _mm256_storeu_ps(p, value); }
+  static __m256i first_lanes(int64_t n) {
+    const __m256i lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+    return _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int>(n)), lane);
+  }
+  static Float load_some(const float* p, int64_t n) { return _mm256_maskload_ps(p, first_lanes(n)); }
+  static Float add(Float a, Float b) { return _mm256_add_ps(a, b); }
+  static Float sub(Float a, Float b) { return _mm256_sub_ps(a, b); }
+  static Float mul(Float a, Float b) { return _mm256_mul_ps(a, b); }
+  static Float max(Float a, Float b) { return _mm256_max_ps(a, b); }
+  static Float if_greater(Float a, Float b, Float value) {
+    return _mm256_and_ps(_mm256_cmp_ps(a, b, _CMP_GT_OQ), value);
+  }
+  static uint32_t greater(Float a, Float b) {
+    return static_cast<uint32_t>(_mm256_movemask_ps(_mm256_cmp_ps(a, b, _CMP_GT_OQ)));
+  }
+  static bool any_nonzero(Float value) {
+    return _mm256_movemask_ps(_mm256_cmp_ps(value, _mm256_setzero_ps(), _CMP_NEQ_UQ)) != 0;
+  }
+  using Index = __m256i;
+  static Index index(const int32_t* feature, int32_t first, int32_t size) {
+    const __m256i from =
+        _mm256_sub_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(feature)), _mm256_set1_epi32(first));
+    return _mm256_min_epi32(_mm256_max_epi32(from, _mm256_setzero_si256()), _mm256_set1_epi32(size - 1));
+  }
   struct Row {
     const float* p;
     __m256 head;
     bool narrow;
   };
-  static Row row(const float* p, int64_t width) {
-    const __m256i lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
-    const __m256i there = _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int>(width)), lane);
-    return {p, _mm256_maskload_ps(p, there), width <= kLanes};
-  }
-  static Float pick(const Row& row, const int32_t* index) {
-    const __m256i i = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(index));
+  static Row row(const float* p, int64_t size) { return {p, load_some(p, size), size <= kLanes}; }
+  static Float pick(const Row& row, Index i) {
     return row.narrow ? _mm256_permutevar8x32_ps(row.head, i) : _mm256_i32gather_ps(row.p, i, 4);
   }
-  static Float lerp(Float a, Float b, Float f) { return _mm256_add_ps(a, _mm256_mul_ps(f, _mm256_sub_ps(b, a))); }
-  static uint32_t greater(Float a, Float b) {
-    return static_cast<uint32_t>(_mm256_movemask_ps(_mm256_cmp_ps(a, b, _CMP_GT_OQ)));
+  template <int64_t kPairs>
+  static uint64_t tile(const float* const* low, const float* const* high, int64_t x, const float* weights,
+                       uint64_t second, Float bar) {
+    return tile_row_by_row<Simd, kPairs>(low, high, x, weights, second, bar);
   }
-  static uint64_t tile(const float* const* low, const float* const* high, int64_t x, const float* weights, Float bar) {
-    uint64_t word = 0;
-    for (int64_t r = 0; r < 8; ++r)
-      word |= static_cast<uint64_t>(greater(lerp(load(low[r] + x), load(high[r] + x), load(weights + 8 * r)), bar))
-              << (8 * r);
-    return word;
+  static int64_t list(uint64_t columns, const uint64_t* beside, int64_t first, int64_t last, int32_t place,
+                      int64_t items, int32_t* item) {
+    return list_one_by_one(columns, beside, first, last, place, items, item);
   }
   static int64_t popcount(uint64_t word) { return _mm_popcnt_u64(word); }
   template <int64_t kBlocks>
@@ -64,7 +83,8 @@ struct Simd {
   }
 };
 
-#include "cpu/kernels-inl.h"
+#include "cpu/count-inl.h"
+#include "cpu/keep-inl.h"
 }  // namespace
 
 const netdissect::Kernels netdissect::kAvx2 = {"avx2", keep, count};

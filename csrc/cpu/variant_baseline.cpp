@@ -6,6 +6,8 @@
 namespace {
 using namespace netdissect;
 
+#include "cpu/plain-inl.h"
+
 struct Simd {
   static constexpr int64_t kLanes = 8;
   struct Float {
@@ -24,34 +26,63 @@ struct Simd {
   static void store(float* p, const Float& value) {
     for (int64_t i = 0; i < kLanes; ++i) p[i] = value.lane[i];
   }
-  using Row = const float*;
-  static Row row(const float* p, int64_t) { return p; }
-  static Float pick(Row row, const int32_t* index) {
-    Float result;
-    for (int64_t i = 0; i < kLanes; ++i) result.lane[i] = row[index[i]];
+  static Float load_some(const float* p, int64_t n) {
+    Float result = set(0.0f);
+    for (int64_t i = 0; i < n; ++i) result.lane[i] = p[i];
     return result;
   }
-  static Float lerp(const Float& a, const Float& b, const Float& f) {
+  template <class Operation>
+  static Float each(Operation operation) {
     Float result;
-    for (int64_t i = 0; i < kLanes; ++i) {
-      const float difference = b.lane[i] - a.lane[i];
-      const float step = f.lane[i] * difference;
-      result.lane[i] = a.lane[i] + step;
-    }
+    for (int64_t i = 0; i < kLanes; ++i) result.lane[i] = operation(i);
     return result;
+  }
+  static Float add(const Float& a, const Float& b) {
+    return each([&](int64_t i) { return a.lane[i] + b.lane[i]; });
+  }
+  static Float sub(const Float& a, const Float& b) {
+    return each([&](int64_t i) { return a.lane[i] - b.lane[i]; });
+  }
+  static Float mul(const Float& a, const Float& b) {
+    return each([&](int64_t i) { return a.lane[i] * b.lane[i]; });
+  }
+  static Float max(const Float& a, const Float& b) {
+    return each([&](int64_t i) { return a.lane[i] > b.lane[i] ? a.lane[i] : b.lane[i]; });
+  }
+  static Float if_greater(const Float& a, const Float& b, const Float& value) {
+    return each([&](int64_t i) { return a.lane[i] > b.lane[i] ? value.lane[i] : 0.0f; });
   }
   static uint32_t greater(const Float& a, const Float& b) {
     uint32_t bits = 0;
     for (int64_t i = 0; i < kLanes; ++i) bits |= static_cast<uint32_t>(a.lane[i] > b.lane[i]) << i;
     return bits;
   }
+  static bool any_nonzero(const Float& value) {
+    int32_t any = 0;
+    for (float lane : value.lane) any |= lane != 0.0f;
+    return any != 0;
+  }
+  struct Index {
+    int32_t lane[kLanes];
+  };
+  static Index index(const int32_t* feature, int32_t first, int32_t size) {
+    Index result;
+    for (int64_t i = 0; i < kLanes; ++i) result.lane[i] = static_cast<int32_t>(clamp(feature[i] - first, size - 1));
+    return result;
+  }
+  using Row = const float*;
+  static Row row(const float* p, int64_t) { return p; }
+  static Float pick(Row row, const Index& index) {
+    return each([&](int64_t i) { return row[index.lane[i]]; });
+  }
+  template <int64_t kPairs>
   static uint64_t tile(const float* const* low, const float* const* high, int64_t x, const float* weights,
-                       const Float& bar) {
-    uint64_t word = 0;
-    for (int64_t r = 0; r < 8; ++r)
-      word |= static_cast<uint64_t>(greater(lerp(load(low[r] + x), load(high[r] + x), load(weights + 8 * r)), bar))
-              << (8 * r);
-    return word;
+                       uint64_t second, const Float& bar) {
+    return tile_row_by_row<Simd, kPairs>(low, high, x, weights, second, bar);
+  }
+  static int64_t list(uint64_t columns, const uint64_t* beside, int64_t first, int64_t last, int32_t place,
+                      int64_t items, int32_t* item) {
+    return list_one_by_one(columns, beside, first, last, place, items, item);
   }
   static int64_t popcount(uint64_t word) {
     word -= (word >> 1) & 0x5555555555555555u;
@@ -69,7 +100,8 @@ struct Simd {
   }
 };
 
-#include "cpu/kernels-inl.h"
+#include "cpu/count-inl.h"
+#include "cpu/keep-inl.h"
 }  // namespace
 
 const netdissect::Kernels netdissect::kBaseline = {"baseline", keep, count};

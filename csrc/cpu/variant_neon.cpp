@@ -8,31 +8,52 @@
 namespace {
 using namespace netdissect;
 
+#include "cpu/plain-inl.h"
+
 struct Simd {
   static constexpr int64_t kLanes = 4;
   using Float = float32x4_t;
   static Float set(float value) { return vdupq_n_f32(value); }
   static Float load(const float* p) { return vld1q_f32(p); }
   static void store(float* p, Float value) { vst1q_f32(p, value); }
-  using Row = const float*;
-  static Row row(const float* p, int64_t) { return p; }
-  static Float pick(Row row, const int32_t* index) {
-    const float lanes[kLanes] = {row[index[0]], row[index[1]], row[index[2]], row[index[3]]};
+  static Float load_some(const float* p, int64_t n) {
+    float lanes[kLanes] = {};
+    for (int64_t i = 0; i < n; ++i) lanes[i] = p[i];
     return vld1q_f32(lanes);
   }
-  static Float lerp(Float a, Float b, Float f) { return vaddq_f32(a, vmulq_f32(f, vsubq_f32(b, a))); }
+  static Float add(Float a, Float b) { return vaddq_f32(a, b); }
+  static Float sub(Float a, Float b) { return vsubq_f32(a, b); }
+  static Float mul(Float a, Float b) { return vmulq_f32(a, b); }
+  static Float max(Float a, Float b) { return vmaxq_f32(a, b); }
+  static Float if_greater(Float a, Float b, Float value) {
+    return vreinterpretq_f32_u32(vandq_u32(vcgtq_f32(a, b), vreinterpretq_u32_f32(value)));
+  }
   static uint32_t greater(Float a, Float b) {
     const uint32_t weight[kLanes] = {1, 2, 4, 8};
     return vaddvq_u32(vandq_u32(vcgtq_f32(a, b), vld1q_u32(weight)));
   }
-  static uint64_t tile(const float* const* low, const float* const* high, int64_t x, const float* weights, Float bar) {
-    uint64_t word = 0;
-    for (int64_t r = 0; r < 8; ++r)
-      for (int64_t c = 0; c < 8; c += kLanes)
-        word |= static_cast<uint64_t>(
-                    greater(lerp(load(low[r] + x + c), load(high[r] + x + c), load(weights + 8 * r + c)), bar))
-                << (8 * r + c);
-    return word;
+  static bool any_nonzero(Float value) { return vminvq_u32(vceqq_f32(value, set(0.0f))) == 0; }
+  using Index = int32x4_t;
+  static Index index(const int32_t* feature, int32_t first, int32_t size) {
+    const int32x4_t from = vsubq_s32(vld1q_s32(feature), vdupq_n_s32(first));
+    return vminq_s32(vmaxq_s32(from, vdupq_n_s32(0)), vdupq_n_s32(size - 1));
+  }
+  using Row = const float*;
+  static Row row(const float* p, int64_t) { return p; }
+  static Float pick(Row row, Index index) {
+    int32_t i[kLanes];
+    vst1q_s32(i, index);
+    const float lanes[kLanes] = {row[i[0]], row[i[1]], row[i[2]], row[i[3]]};
+    return vld1q_f32(lanes);
+  }
+  template <int64_t kPairs>
+  static uint64_t tile(const float* const* low, const float* const* high, int64_t x, const float* weights,
+                       uint64_t second, Float bar) {
+    return tile_row_by_row<Simd, kPairs>(low, high, x, weights, second, bar);
+  }
+  static int64_t list(uint64_t columns, const uint64_t* beside, int64_t first, int64_t last, int32_t place,
+                      int64_t items, int32_t* item) {
+    return list_one_by_one(columns, beside, first, last, place, items, item);
   }
   static int64_t popcount(uint64_t word) { return vaddv_u8(vcnt_u8(vcreate_u8(word))); }
   template <int64_t kBlocks>
@@ -52,7 +73,8 @@ struct Simd {
   }
 };
 
-#include "cpu/kernels-inl.h"
+#include "cpu/count-inl.h"
+#include "cpu/keep-inl.h"
 }  // namespace
 
 const netdissect::Kernels netdissect::kNeon = {"neon", keep, count};

@@ -1,0 +1,199 @@
+// count, written once: every variant_*.cpp includes it after its `Simd` (plain-inl.h). A crop becomes a compact list of
+// items: 8×8 tiles of label pixels beside a sample above T. Then two loops without branches: the mask word of every
+// item, and its popcounts against the concepts' words.
+//
+// Only tiles are looked for, not pixels: for samples a ≤ b and a weight f < 1 the rounded f·(b − a) is at most the true
+// b − a, so that the rounded a + f·(b − a) never exceeds b, and a pixel without a sample above T beside it stays off by
+// itself. Where b − a may overflow, the samples beside every pixel are looked at as well (SPEC 3).
+
+constexpr int64_t kGroup = 16;      // label pixels handled together along x: two tiles
+constexpr int64_t kBlock = 8;       // slots come in blocks of 8
+constexpr int64_t kMostBlocks = 4;  // whose sums stay in registers
+constexpr int64_t kWord = 64;
+constexpr float kHuge = 0x1p126f;  // the difference of two values below it does not overflow
+
+struct Span {
+  int64_t begin, end;
+};
+
+// Label pixels that lie between samples of the crop; others cannot be on.
+inline Span span(const Axis& axis, int64_t first, int64_t size) {
+  return {axis.begin[first], axis.end[first + size - 1]};
+}
+
+inline Span tiles(const Span& pixels) { return {pixels.begin / kTile, (pixels.end + kTile - 1) / kTile}; }
+
+// Bit x of row r: the sample there exceeds T. Gives whether one of the crop is huge.
+inline bool find_above(const Box& box, const float* crop, float threshold, int64_t words, uint64_t* bits) {
+  const auto t = Simd::set(threshold);
+  auto largest = Simd::set(0.0f);
+  for (int64_t r = 0; r < box.height; ++r, bits += words, crop += box.width) {
+    for (int64_t word = 0; word < words; ++word) bits[word] = 0;
+    for (int64_t x = 0; x < box.width; x += Simd::kLanes) {
+      const int64_t n = at_most(Simd::kLanes, box.width - x), word = (box.x + x) / kWord, shift = (box.x + x) % kWord;
+      const auto values = Simd::load_some(crop + x, n);
+      const uint64_t found = Simd::greater(values, t) & ((1u << n) - 1);
+      bits[word] |= found << shift;
+      if (shift + n > kWord) bits[word + 1] |= found >> (kWord - shift);
+      largest = Simd::max(largest, magnitude<Simd>(values));
+    }
+  }
+  return Simd::greater(largest, Simd::set(kHuge)) != 0;
+}
+
+// The crop's rows interpolated along x. Beyond the crop its edge is repeated, which is at most T.
+inline void interpolate_rows(const CountJob& job, const Box& box, const float* crop, Span px, float* rows) {
+  const int64_t stride = job.x.padded;
+  for (int64_t p = px.begin / kGroup * kGroup; p < px.end; p += kGroup)
+    for (int64_t i = p; i < p + kGroup; i += Simd::kLanes) {
+      const auto a = Simd::index(job.x.i0 + i, box.x, box.width), b = Simd::index(job.x.i1 + i, box.x, box.width);
+      const auto f = Simd::load(job.x.f + i);
+      for (int64_t r = 0; r < box.height; ++r) {
+        const auto row = Simd::row(crop + r * box.width, box.width);
+        Simd::store(rows + r * stride + i, lerp<Simd>(Simd::pick(row, a), Simd::pick(row, b), f));
+      }
+    }
+}
+
+// The rows of the crop beside a row of tiles, whose 8 pixel rows have one pair of samples, two, or (kPairs 8) more.
+template <int64_t kPairs>
+struct Strip {
+  const float* low[kPairs];
+  const float* high[kPairs];
+};
+
+// Adds a row of tiles: its strip, and those of its tiles with a sample above T beside them. Gives the list's new
+// length.
+template <int64_t kPairs>
+int64_t add_items(const CountJob& job, const Box& box, Span tx, int64_t ty, int64_t items, const CountScratch& s) {
+  constexpr int64_t kStep = kPairs == 2 ? kTile - 1 : 1;
+  auto& strip = static_cast<Strip<kPairs>*>(s.strips)[ty];
+  const int64_t words = job.row_words, bottom = box.height - 1;
+  const uint64_t* rows[2 * kPairs];
+  for (int64_t i = 0; i < kPairs; ++i) {
+    const int64_t y = ty * kTile + i * kStep;
+    const int64_t a = clamp(job.y.i0[y] - box.y, bottom), b = clamp(job.y.i1[y] - box.y, bottom);
+    strip.low[i] = s.rows + a * job.x.padded, strip.high[i] = s.rows + b * job.x.padded;
+    rows[2 * i] = s.above + a * words, rows[2 * i + 1] = s.above + b * words;
+  }
+  for (int64_t word = 0; word < words; ++word) {
+    uint64_t columns = 0;
+    for (const uint64_t* row : rows) columns |= row[word];
+    s.columns[word] = columns;
+  }
+  const int32_t place = static_cast<int32_t>(ty) << 16;
+  if (words == 1) return Simd::list(s.columns[0], job.x.beside, tx.begin, tx.end, place, items, s.item);
+  for (int64_t t = tx.begin; t < tx.end; ++t) {
+    uint64_t found = 0;
+    for (int64_t x = job.x.low[t]; x <= job.x.high[t]; ++x) found |= s.columns[x / kWord] >> (x % kWord) & 1;
+    s.item[items] = place | static_cast<int32_t>(t);
+    items += found != 0;
+  }
+  return items;
+}
+
+// Pixels of a tile with a sample above T beside them.
+inline uint64_t beside(const CountJob& job, const Box& box, int64_t ty, int64_t tx, const uint64_t* above_bits) {
+  const auto sample = [&](int64_t y, int64_t x) {
+    y -= box.y;
+    return y >= 0 && y < box.height && (above_bits[y * job.row_words + x / kWord] >> (x % kWord) & 1);
+  };
+  uint64_t mask = 0;
+  for (int64_t i = 0; i < kWord; ++i) {
+    const int64_t y = ty * kTile + i / kTile, x = tx * kTile + i % kTile;
+    const int64_t top = job.y.i0[y], bottom = job.y.i1[y], left = job.x.i0[x], right = job.x.i1[x];
+    const bool on = sample(top, left) || sample(top, right) || sample(bottom, left) || sample(bottom, right);
+    mask |= static_cast<uint64_t>(on) << i;
+  }
+  return mask;
+}
+
+// count[slot] = pixels of the items' masks with each concept.
+inline void tally(const CountScratch& s, int64_t items, const uint64_t* words, int64_t slots) {
+  for (int64_t first = 0; first < slots; first += kMostBlocks * kBlock) {
+    const int64_t blocks = (slots - first) / kBlock;
+    int64_t* count = s.count + first;
+    if (blocks >= 4)
+      Simd::template tally<4>(s.mask, s.item, items, words + first, slots, count);
+    else if (blocks == 3)
+      Simd::template tally<3>(s.mask, s.item, items, words + first, slots, count);
+    else if (blocks == 2)
+      Simd::template tally<2>(s.mask, s.item, items, words + first, slots, count);
+    else
+      Simd::template tally<1>(s.mask, s.item, items, words + first, slots, count);
+  }
+}
+
+template <int64_t kPairs>
+void count_crop(const CountJob& job, int64_t image, int64_t crop, const CountScratch& s) {
+  const Box box = job.crops.box[crop];
+  const int64_t unit = job.crops.unit[crop];
+  const float threshold = job.thresholds[unit];
+  const Span px = span(job.x, box.x, box.width), py = span(job.y, box.y, box.height);
+  if (px.begin >= px.end || py.begin >= py.end) return;
+
+  const Labels& labels = job.labels;
+  const int64_t slots = labels.slot_start[image + 1] - labels.slot_start[image];
+  const int32_t* concept_of = labels.slot_concept + labels.slot_start[image];
+  int64_t* intersection = job.intersection + unit * job.concepts;
+  for (int64_t slot = 0; slot < slots; ++slot)  // long before they are added to
+    if (concept_of[slot] >= 0) __builtin_prefetch(intersection + concept_of[slot], 1);
+
+  const float* values = job.crops.values + job.crops.start[crop];
+  const bool huge = find_above(box, values, threshold, job.row_words, s.above);
+  interpolate_rows(job, box, values, px, s.rows);
+  int64_t listed = 0;
+  const Span tx = tiles(px), ty = tiles(py);
+  for (int64_t t = ty.begin; t < ty.end; ++t) listed = add_items<kPairs>(job, box, tx, t, listed, s);
+  const auto* strips = static_cast<const Strip<kPairs>*>(s.strips);
+  const auto bar = Simd::set(threshold);
+  int64_t items = 0, area = 0;
+  for (int64_t i = 0; i < listed; ++i) {
+    const int64_t row = s.item[i] >> 16, column = s.item[i] & 0xffff;
+    uint64_t mask = Simd::template tile<kPairs>(strips[row].low, strips[row].high, column * kTile,
+                                                job.y.eightfold + row * kTile * kTile, job.y.second[row], bar);
+    if (huge) mask &= beside(job, box, row, column, s.above);
+    s.item[items] = static_cast<int32_t>(row * job.x.tiles + column);
+    s.mask[items] = mask;
+    items += mask != 0;
+    area += Simd::popcount(mask);
+  }
+  if (!area) return;
+  tally(s, items, labels.words + labels.word_start[image], slots);
+  for (int64_t slot = 0; slot < slots; ++slot)
+    if (concept_of[slot] >= 0) intersection[concept_of[slot]] += s.count[slot];
+  for (int64_t i = labels.whole_start[image]; i < labels.whole_start[image + 1]; ++i)
+    intersection[labels.whole[i]] += area;
+  for (int64_t c = 0; c < labels.categories; ++c)
+    if (labels.present[image * labels.categories + c]) job.unit_area[unit * labels.categories + c] += area;
+}
+
+inline int64_t lower_bound(const int32_t* units, int64_t first, int64_t last, int64_t unit) {
+  while (first < last) {
+    const int64_t middle = first + (last - first) / 2;
+    if (units[middle] < unit)
+      first = middle + 1;
+    else
+      last = middle;
+  }
+  return first;
+}
+
+template <int64_t kPairs>
+void count_units(const CountJob& job, int64_t first, int64_t last, const CountScratch& scratch) {
+  for (int64_t image = 0; image < job.labels.images; ++image) {
+    const int64_t end = job.image_start[image + 1];
+    for (int64_t crop = lower_bound(job.crops.unit, job.image_start[image], end, first);
+         crop < end && job.crops.unit[crop] < last; ++crop)
+      count_crop<kPairs>(job, image, crop, scratch);
+  }
+}
+
+void count(const CountJob& job, int64_t first, int64_t last, const CountScratch& scratch) {
+  if (job.y.pairs == 1)
+    count_units<1>(job, first, last, scratch);
+  else if (job.y.pairs == 2)
+    count_units<2>(job, first, last, scratch);
+  else
+    count_units<kTile>(job, first, last, scratch);
+}

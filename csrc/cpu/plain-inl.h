@@ -1,0 +1,58 @@
+// What the variants of kernels share. Included in an anonymous namespace, before each variant's `Simd`, which has
+//   kLanes, Float, set, load, store, add, sub, mul, max
+//   load_some(p, n)                        the first n lanes, the others 0
+//   if_greater(a, b, value)                value where a > b, else 0
+//   greater(a, b)                          bit i = lane i of a > b
+//   any_nonzero(value)                     NaN is not zero
+//   index(feature, first, size)            feature − first of kLanes pixels, within 0 … size − 1
+//   Row, row(p, size), pick(row, index)    sample a crop row at kLanes indices
+//   tile<kPairs>(low, high, x, weights, second, bar)
+//                                          mask word of the tile at column x: bit 8·r + c is on where
+//                                          lerp(low[x + c], high[x + c], weights[8·r + c]) > bar, with the first rows
+//                                          of samples, or the second in the bytes that `second` has, or (kPairs 8) row
+//                                          r's
+//   list(columns, beside, first, last, place, items, item)
+//                                          adds place + t to the list for each t whose beside[t] meets columns
+//   popcount(word)
+//   tally<blocks>(masks, tiles, items, words, slots, count)
+//                                          count[s] = Σ popcount(masks[i] & words[tiles[i]·slots + s]), s < 8·blocks
+
+constexpr int64_t kTile = 8;  // its side, in label pixels
+
+inline int64_t at_most(int64_t most, int64_t value) { return value < most ? value : most; }
+
+inline int64_t clamp(int64_t value, int64_t most) { return value < 0 ? 0 : at_most(most, value); }
+
+inline int64_t list_one_by_one(uint64_t columns, const uint64_t* beside, int64_t first, int64_t last, int32_t place,
+                               int64_t items, int32_t* item) {
+  for (int64_t t = first; t < last; ++t) {
+    item[items] = place + static_cast<int32_t>(t);
+    items += (columns & beside[t]) != 0;
+  }
+  return items;
+}
+
+// a + f·(b − a), each operation rounded on its own (SPEC 3).
+template <class S, class Float>
+Float lerp(const Float& a, const Float& b, const Float& f) {
+  return S::add(a, S::mul(f, S::sub(b, a)));
+}
+
+template <class S, class Float>
+Float magnitude(const Float& value) {
+  return S::max(value, S::sub(S::set(0.0f), value));
+}
+
+template <class S, int64_t kPairs, class Float>
+uint64_t tile_row_by_row(const float* const* low, const float* const* high, int64_t x, const float* weights,
+                         uint64_t second, const Float& bar) {
+  uint64_t word = 0;
+  for (int64_t r = 0; r < kTile; ++r) {
+    const int64_t pair = kPairs == 1 ? 0 : kPairs == 2 ? second >> (kTile * r) & 1 : r;
+    for (int64_t c = 0; c < kTile; c += S::kLanes) {
+      const auto value = lerp<S>(S::load(low[pair] + x + c), S::load(high[pair] + x + c), S::load(weights + 8 * r + c));
+      word |= static_cast<uint64_t>(S::greater(value, bar)) << (kTile * r + c);
+    }
+  }
+  return word;
+}
