@@ -22,7 +22,7 @@ constexpr int64_t kTile = 8;
 static_assert(sizeof(Box) == 4 * sizeof(uint16_t));
 
 inline int64_t positive(int64_t value, const char* name) {
-  require(value >= 1, std::string(name) + " must be at least 1, got " + std::to_string(value));
+  require(value >= 1, name, " must be at least 1, got ", value);
   return value;
 }
 
@@ -72,12 +72,15 @@ struct CropArrays {
     std::vector<int64_t> start(static_cast<size_t>(count()) + 1, 0);
     for (int64_t i = 0; i < count(); ++i) {
       const Box b = boxes()[i];
-      require(unit.data()[i] >= 0 && unit.data()[i] < units, "unit out of range in crop " + std::to_string(i));
-      require(b.height && b.width, "empty crop " + std::to_string(i));
+      require(unit.data()[i] >= 0 && unit.data()[i] < units, "unit out of range in crop ", i);
+      require(b.height && b.width, "empty crop ", i);
       start[static_cast<size_t>(i) + 1] = start[static_cast<size_t>(i)] + static_cast<int64_t>(b.height) * b.width;
     }
     require(start.back() == values.size(), "values does not hold what the boxes say");
     return start;
+  }
+  Crops crops(const std::vector<int64_t>& start) const {
+    return {count(), image.data(), unit.data(), boxes(), start.data(), values.data()};
   }
 };
 
@@ -89,7 +92,7 @@ struct AxisTable {
   int64_t pixels, features, pairs = 1;
 
   AxisTable(const py::tuple& table, int64_t size, const std::string& name) : pixels(0), features(size) {
-    require(table.size() == 3, name + " must be (i0, i1, f)");
+    require(table.size() == 3, name, " must be (i0, i1, f)");
     const View<int32_t> first(table[0].cast<py::array>(), name + " i0", {kAny});
     const View<int32_t> second_sample(table[1].cast<py::array>(), name + " i1", {first.size()});
     const View<float> weight(table[2].cast<py::array>(), name + " f", {first.size()});
@@ -98,10 +101,10 @@ struct AxisTable {
     i1.assign(second_sample.data(), second_sample.data() + pixels);
     f.assign(weight.data(), weight.data() + pixels);
     for (size_t p = 0; p < i0.size(); ++p) {
-      require(i0[p] >= 0 && i0[p] <= i1[p] && i1[p] < features && i1[p] - i0[p] <= 1,
-              name + " points outside the activation grid at pixel " + std::to_string(p));
-      require(!p || (i0[p] >= i0[p - 1] && i1[p] >= i1[p - 1]), name + " does not ascend");
-      require(f[p] >= 0 && f[p] < 1, name + " has a weight outside [0, 1)");
+      require(i0[p] >= 0 && i0[p] <= i1[p] && i1[p] < features && i1[p] - i0[p] <= 1, name,
+              " points outside the activation grid at pixel ", p);
+      require(!p || (i0[p] >= i0[p - 1] && i1[p] >= i1[p - 1]), name, " does not ascend");
+      require(f[p] >= 0 && f[p] < 1, name, " has a weight outside [0, 1)");
     }
     for (int32_t feature = 0; feature < features; ++feature) {
       begin.push_back(static_cast<int32_t>(std::lower_bound(i0.begin(), i0.end(), feature) - i0.begin()));
@@ -171,8 +174,8 @@ struct LabelArrays {
     for (int64_t i = 0; i < images(); ++i) {
       const int64_t slots = slot_start.data()[i + 1] - slot_start.data()[i];
       const int64_t size = word_start.data()[i + 1] - word_start.data()[i];
-      require(slots >= 0 && slots % 8 == 0, "slots of image " + std::to_string(i) + " are not a multiple of 8");
-      require(size == slots * tiles, "words of image " + std::to_string(i) + " do not fit its grid");
+      require(slots >= 0 && slots % 8 == 0, "slots of image ", i, " are not a multiple of 8");
+      require(size == slots * tiles, "words of image ", i, " do not fit its grid");
       require(whole_start.data()[i] <= whole_start.data()[i + 1], "whole_start does not ascend");
     }
     const auto within = [&](const View<int64_t>& start, int64_t size) {

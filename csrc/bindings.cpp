@@ -99,12 +99,12 @@ py::tuple prune_crops(const py::array& image, const py::array& unit, const py::a
                       const py::array& bounds_array, int64_t threads) {
   const CropArrays crops(image, unit, box, values, true);
   const View<float> bounds(bounds_array, "bounds", {kAny});
-  crops.starts(bounds.size());
+  const std::vector<int64_t> start = crops.starts(bounds.size());
   positive(threads, "threads");
   StoreSize size{};
   {
     const py::gil_scoped_release released;
-    size = prune(crops.count(), crops.image.out(), crops.unit.out(), reinterpret_cast<Box*>(crops.box.out()),
+    size = prune(crops.crops(start), crops.image.out(), crops.unit.out(), reinterpret_cast<Box*>(crops.box.out()),
                  crops.values.out(), bounds.data(), threads);
   }
   return py::make_tuple(size.crops, size.values);
@@ -114,14 +114,13 @@ py::array_t<float> kth(const py::array& image, const py::array& unit, const py::
                        const py::array& bounds_array, int64_t rank, int64_t threads) {
   const CropArrays crops(image, unit, box, values);
   const View<float> bounds(bounds_array, "bounds", {kAny});
-  crops.starts(bounds.size());
+  const std::vector<int64_t> start = crops.starts(bounds.size());
   positive(rank, "rank");
   positive(threads, "threads");
   std::vector<float> result(static_cast<size_t>(bounds.size()));
   {
     const py::gil_scoped_release released;
-    kth_largest(crops.count(), crops.unit.data(), crops.boxes(), crops.values.data(), bounds.size(), bounds.data(),
-                rank, threads, result.data());
+    kth_largest(crops.crops(start), bounds.size(), bounds.data(), rank, threads, result.data());
   }
   return give(std::move(result), {bounds.size()});
 }
@@ -170,8 +169,8 @@ void count(const py::tuple& crop_arrays, int64_t first_image, const py::array& t
   for (int64_t i = 0; i < crops.count(); ++i) {
     const int64_t image = crops.image.data()[i] - first_image;
     const Box b = crops.boxes()[i];
-    require(image >= 0 && image < labels.images(), "crop " + std::to_string(i) + " is of an image without labels");
-    require(b.y + b.height <= height && b.x + b.width <= width, "crop " + std::to_string(i) + " leaves the grid");
+    require(image >= 0 && image < labels.images(), "crop ", i, " is of an image without labels");
+    require(b.y + b.height <= height && b.x + b.width <= width, "crop ", i, " leaves the grid");
     require(!i || std::tie(crops.image.data()[i - 1], crops.unit.data()[i - 1]) <
                       std::tie(crops.image.data()[i], crops.unit.data()[i]),
             "crops must ascend by image, then unit");
@@ -180,16 +179,9 @@ void count(const py::tuple& crop_arrays, int64_t first_image, const py::array& t
   }
   std::partial_sum(image_start.begin(), image_start.end(), image_start.begin());
   const CountJob job{
-      {crops.count(), crops.image.data(), crops.unit.data(), crops.boxes(), start.data(), crops.values.data()},
-      image_start.data(),
-      thresholds.data(),
-      y.axis(),
-      x.axis(),
-      labels.labels(),
-      intersection.shape(1),
-      std::max<int64_t>(1, (width + 63) / 64),
-      intersection.out(),
-      unit_area.out()};
+      crops.crops(start), image_start.data(), thresholds.data(),     y.axis(),
+      x.axis(),           labels.labels(),    intersection.shape(1), std::max<int64_t>(1, (width + 63) / 64),
+      intersection.out(), unit_area.out()};
   const auto slots = static_cast<size_t>(labels.most_slots());
   const py::gil_scoped_release released;
   parallel_ranges(units, threads, [&](int64_t first, int64_t last, int64_t) {

@@ -2,7 +2,6 @@
 #pragma once
 
 #include <cstdint>
-#include <vector>
 
 #include "crops.h"
 
@@ -12,13 +11,13 @@ struct StoreSize {
   int64_t crops, values;
 };
 
-// Shrinks every crop to what exceeds the (higher) bounds, in place; empty crops go. Gives the new sizes.
-StoreSize prune(int64_t crops, int32_t* image, int32_t* unit, Box* box, float* values, const float* bounds,
+// Shrinks every crop to what exceeds the (higher) bounds, in place (the pointers are those of `crops`); empty crops
+// go. Gives the new sizes.
+StoreSize prune(const Crops& crops, int32_t* image, int32_t* unit, Box* box, float* values, const float* bounds,
                 int64_t threads);
 
 // Per unit, the rank-th largest of all values ever seen, given that those above `bounds` are in the store;
 // the bound itself where fewer than `rank` are above it.
-void kth_largest(int64_t crops, const int32_t* unit, const Box* box, const float* values, int64_t units,
-                 const float* bounds, int64_t rank, int64_t threads, float* result);
+void kth_largest(const Crops& crops, int64_t units, const float* bounds, int64_t rank, int64_t threads, float* result);
 
 }  // namespace netdissect

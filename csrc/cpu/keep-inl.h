@@ -53,7 +53,7 @@ inline uint32_t above(const float* p, int64_t n, const typename Simd::Float& t) 
   return Simd::greater(Simd::load_some(p, n), t) & ((1u << n) - 1);
 }
 
-// The positions above the bound, dilated by one, never beyond the map. There is at least one.
+// The positions above the bound, dilated by one, never beyond the map. Height 0 where there is none.
 inline Box dilated_box(const float* map, int64_t height, int64_t width, float bound) {
   const auto t = Simd::set(bound);
   int64_t top = height, bottom = -1, left = width, right = -1;
@@ -70,6 +70,7 @@ inline Box dilated_box(const float* map, int64_t height, int64_t width, float bo
     left = at_most(left, x + __builtin_ctz(columns));
     right = x + 31 - __builtin_clz(columns);
   }
+  if (bottom < 0) return Box{0, 0, 0, 0};
   top = top > 0 ? top - 1 : 0;
   left = left > 0 ? left - 1 : 0;
   bottom = at_most(height - 1, bottom + 1);

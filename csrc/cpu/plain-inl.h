@@ -13,6 +13,7 @@
 //                                          r's
 //   list(columns, beside, first, last, place, items, item)
 //                                          adds place + t to the list for each t whose beside[t] meets columns
+//   store_only(to, bits, from)             those of from's lanes that have a bit, side by side; gives how many
 //   popcount(word)
 //   tally<blocks>(masks, tiles, items, words, slots, count)
 //                                          count[s] = Σ popcount(masks[i] & words[tiles[i]·slots + s]), s < 8·blocks
@@ -30,6 +31,12 @@ inline int64_t list_one_by_one(uint64_t columns, const uint64_t* beside, int64_t
     items += (columns & beside[t]) != 0;
   }
   return items;
+}
+
+inline int64_t store_one_by_one(float* to, uint32_t bits, const float* from) {
+  int64_t stored = 0;
+  for (; bits; bits &= bits - 1) to[stored++] = from[__builtin_ctz(bits)];
+  return stored;
 }
 
 // a + f·(b − a), each operation rounded on its own (SPEC 3).

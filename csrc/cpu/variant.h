@@ -13,6 +13,11 @@ struct Kernels {
   void (*keep)(const KeepJob& job, int64_t image, int64_t first, int64_t last, float* map_scratch, Kept* kept);
   // count: adds the intersections and areas of units [first, last).
   void (*count)(const CountJob& job, int64_t first, int64_t last, const CountScratch& scratch);
+  // store-inl.h: of crops [first, last), for prune and kth_largest.
+  void (*shrink)(const Crops& crops, const float* bounds, int64_t first, int64_t last, Box* left);
+  void (*count_above)(const Crops& crops, const float* bounds, int64_t first, int64_t last, int64_t* count);
+  void (*gather_above)(const Crops& crops, const float* bounds, int64_t first, int64_t last, float* values_out,
+                       int64_t* place);
 };
 
 extern const Kernels kBaseline, kAvx2, kAvx512, kNeon;

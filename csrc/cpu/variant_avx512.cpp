@@ -90,6 +90,13 @@ struct Simd {
     return items;
   }
   static int64_t popcount(uint64_t word) { return _mm_popcnt_u64(word); }
+  static int64_t store_only(float* to, uint32_t bits, const float* from) {
+    const auto k = static_cast<__mmask16>(bits);
+    const int64_t n = _mm_popcnt_u32(bits);
+    const __m512 values = _mm512_maskz_compress_ps(k, _mm512_maskz_loadu_ps(k, from));
+    _mm512_mask_storeu_ps(to, static_cast<__mmask16>((1u << n) - 1), values);
+    return n;
+  }
   template <int64_t kBlocks>
   static void tally(const uint64_t* masks, const int32_t* tiles, int64_t items, const uint64_t* words, int64_t slots,
                     int64_t* count) {
@@ -108,6 +115,7 @@ struct Simd {
 
 #include "cpu/count-inl.h"
 #include "cpu/keep-inl.h"
+#include "cpu/store-inl.h"
 }  // namespace
 
-const netdissect::Kernels netdissect::kAvx512 = {"avx512", keep, count};
+const netdissect::Kernels netdissect::kAvx512 = {"avx512", keep, count, shrink, count_above, gather_above};

@@ -90,6 +90,7 @@ struct Simd {
     word = (word + (word >> 4)) & 0x0f0f0f0f0f0f0f0fu;
     return static_cast<int64_t>((word * 0x0101010101010101u) >> 56);
   }
+  static int64_t store_only(float* to, uint32_t bits, const float* from) { return store_one_by_one(to, bits, from); }
   template <int64_t kBlocks>
   static void tally(const uint64_t* masks, const int32_t* tiles, int64_t items, const uint64_t* words, int64_t slots,
                     int64_t* count) {
@@ -102,6 +103,7 @@ struct Simd {
 
 #include "cpu/count-inl.h"
 #include "cpu/keep-inl.h"
+#include "cpu/store-inl.h"
 }  // namespace
 
-const netdissect::Kernels netdissect::kBaseline = {"baseline", keep, count};
+const netdissect::Kernels netdissect::kBaseline = {"baseline", keep, count, shrink, count_above, gather_above};

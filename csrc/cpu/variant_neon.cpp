@@ -56,6 +56,7 @@ struct Simd {
     return list_one_by_one(columns, beside, first, last, place, items, item);
   }
   static int64_t popcount(uint64_t word) { return vaddv_u8(vcnt_u8(vcreate_u8(word))); }
+  static int64_t store_only(float* to, uint32_t bits, const float* from) { return store_one_by_one(to, bits, from); }
   template <int64_t kBlocks>
   static void tally(const uint64_t* masks, const int32_t* tiles, int64_t items, const uint64_t* words, int64_t slots,
                     int64_t* count) {
@@ -75,6 +76,7 @@ struct Simd {
 
 #include "cpu/count-inl.h"
 #include "cpu/keep-inl.h"
+#include "cpu/store-inl.h"
 }  // namespace
 
-const netdissect::Kernels netdissect::kNeon = {"neon", keep, count};
+const netdissect::Kernels netdissect::kNeon = {"neon", keep, count, shrink, count_above, gather_above};
