@@ -1,0 +1,1 @@
+"""Benchmarks of netdissect_fast: see README.md beside this file."""

@@ -1,0 +1,1 @@
+"""Numbered versions of the kernel: see README.md beside this file."""
