@@ -86,9 +86,9 @@ struct CropArrays {
 
 // An axis table and what the kernel derives from it (Axis in labels.h).
 struct AxisTable {
-  std::vector<int32_t> i0, i1, begin, end, low, high;
+  std::vector<int32_t> i0, i1, begin, end;
   std::vector<float> f, eightfold;
-  std::vector<uint64_t> beside, second;
+  std::vector<uint64_t> second;
   int64_t pixels, features, pairs = 1;
 
   AxisTable(const py::tuple& table, int64_t size, const std::string& name) : pixels(0), features(size) {
@@ -115,21 +115,15 @@ struct AxisTable {
     f.resize(padded, NAN);
     for (const float weight_of_pixel : f) eightfold.insert(eightfold.end(), kTile, weight_of_pixel);
     for (size_t p = 0; p < padded; p += kTile) add_tile(p);
-    beside.resize(beside.size() + kTile, 0);  // read in whole vectors
   }
   void add_tile(size_t first) {
     const size_t last = first + kTile - 1;
-    low.push_back(i0[first]);
-    high.push_back(i1[last]);
-    // Of grids too wide for a word the kernel looks at low and high instead.
-    uint64_t features_beside = 0, rows = 0;
-    for (int32_t x = low.back(); x <= high.back(); ++x) features_beside |= uint64_t{1} << (x % 64);
+    uint64_t rows = 0;
     int64_t pairs_here = 1;
     for (size_t p = first; p <= last; ++p) {
       if (i0[p] == i0[last] && i1[p] == i1[last]) rows |= uint64_t{0xff} << (kTile * (p - first));
       pairs_here += p > first && (i0[p] != i0[p - 1] || i1[p] != i1[p - 1]);
     }
-    beside.push_back(features_beside);
     second.push_back(rows);
     pairs = std::max(pairs, pairs_here);
   }
@@ -143,9 +137,6 @@ struct AxisTable {
             f.data(),
             begin.data(),
             end.data(),
-            low.data(),
-            high.data(),
-            beside.data(),
             eightfold.data(),
             pairs,
             second.data()};

@@ -126,7 +126,7 @@ py::array_t<float> kth(const py::array& image, const py::array& unit, const py::
 }
 
 struct ScratchMemory {
-  std::vector<uint64_t> above, columns, mask;
+  std::vector<uint64_t> above, mask;
   std::vector<float> rows;
   std::vector<const float*> strips;
   std::vector<int32_t> item;
@@ -134,15 +134,12 @@ struct ScratchMemory {
 
   ScratchMemory(const Axis& y, const Axis& x, size_t tallest, size_t words, size_t slots)
       : above(tallest * words),
-        columns(words),
         mask(static_cast<size_t>(y.tiles * x.tiles + 1)),
         rows(tallest * static_cast<size_t>(x.padded)),
         strips(static_cast<size_t>(y.tiles) * 2 * kTile),
         item(static_cast<size_t>(y.tiles * x.tiles + kTile)),
         count(slots) {}
-  CountScratch view() {
-    return {above.data(), columns.data(), rows.data(), strips.data(), item.data(), mask.data(), count.data()};
-  }
+  CountScratch view() { return {above.data(), rows.data(), strips.data(), item.data(), mask.data(), count.data()}; }
 };
 
 void count(const py::tuple& crop_arrays, int64_t first_image, const py::array& thresholds_array,
@@ -180,7 +177,7 @@ void count(const py::tuple& crop_arrays, int64_t first_image, const py::array& t
   std::partial_sum(image_start.begin(), image_start.end(), image_start.begin());
   const CountJob job{
       crops.crops(start), image_start.data(), thresholds.data(),     y.axis(),
-      x.axis(),           labels.labels(),    intersection.shape(1), std::max<int64_t>(1, (width + 63) / 64),
+      x.axis(),           labels.labels(),    intersection.shape(1), (x.axis().tiles + kTile - 1) / kTile,
       intersection.out(), unit_area.out()};
   const auto slots = static_cast<size_t>(labels.most_slots());
   const py::gil_scoped_release released;

@@ -16,9 +16,6 @@ struct Axis {
   const float* f;
   const int32_t* begin;    // [features] first pixel whose i0 is not below the feature
   const int32_t* end;      // [features] one past the last pixel whose i1 is not above it
-  const int32_t* low;      // [tiles] first feature beside the tile's pixels
-  const int32_t* high;     // [tiles] last one
-  const uint64_t* beside;  // [tiles] bits low .. high, of grids up to 64 features wide
   const float* eightfold;  // [padded, 8] f of each pixel eight times
   int64_t pairs;           // the most pairs (i0, i1) that one tile has
   const uint64_t* second;  // [tiles] the bytes of the tile's rows that lie between the last pixel's samples
@@ -42,20 +39,19 @@ struct CountJob {
   Axis y, x;
   Labels labels;
   int64_t concepts;
-  int64_t row_words;      // of CountScratch::above
+  int64_t row_words;      // words of 8 tiles in a row of CountScratch::above
   int64_t* intersection;  // [U, C], added to
   int64_t* unit_area;     // [U, categories], added to
 };
 
 // Working memory of one thread.
 struct CountScratch {
-  uint64_t* above;    // [tallest crop, row_words + 1 at the end] bits of the crop's samples above T
-  uint64_t* columns;  // [row_words]
-  float* rows;        // [tallest crop, X16] crop rows interpolated along x
-  void* strips;       // [tile rows] 16 pointers each
-  int32_t* item;      // [tiles + 16]
-  uint64_t* mask;     // [tiles + 1]
-  int64_t* count;     // [most slots]
+  uint64_t* above;  // [tallest crop, row_words] a bit for every pixel of the interpolated rows above T
+  float* rows;      // [tallest crop, X16] crop rows interpolated along x
+  void* strips;     // [tile rows] 16 pointers each
+  int32_t* item;    // [tiles + 8] tile row << 16 | tile column; then the tile's number
+  uint64_t* mask;   // [tiles + 1]
+  int64_t* count;   // [most slots]
 };
 
 }  // namespace netdissect

@@ -1,16 +1,15 @@
-// count, written once: every variant_*.cpp includes it after its `Simd` (plain-inl.h). A crop becomes a compact list of
-// items: 8×8 tiles of label pixels beside a sample above T. Then two loops without branches: the mask word of every
-// item, and its popcounts against the concepts' words.
+// count, written once: every variant_*.cpp includes it after its `Simd` (plain-inl.h). A crop's rows are interpolated
+// along x; then it becomes a compact list of items: 8×8 tiles of label pixels where one of the two rows beside exceeds
+// T. Then two loops without branches: the mask word of every item, and its popcounts against the concepts' words.
 //
-// Only tiles are looked for, not pixels: for samples a ≤ b and a weight f < 1 the rounded f·(b − a) is at most the true
-// b − a, so that the rounded a + f·(b − a) never exceeds b, and a pixel without a sample above T beside it stays off by
-// itself. Where b − a may overflow, the samples beside every pixel are looked at as well (SPEC 3).
+// Nothing else can be on: for a ≤ b and a weight f < 1 the rounded f·(b − a) is at most the true b − a, so that the
+// rounded a + f·(b − a) never exceeds b. For the same reason a pixel without a sample above T beside it stays off by
+// itself. Only where b − a may overflow are all tiles looked at, and the samples beside every pixel (SPEC 3).
 
-constexpr int64_t kGroup = 16;      // label pixels handled together along x: two tiles
+constexpr int64_t kGroup = 16;      // label pixels interpolated together along x: two tiles
 constexpr int64_t kBlock = 8;       // slots come in blocks of 8
 constexpr int64_t kMostBlocks = 4;  // whose sums stay in registers
-constexpr int64_t kWord = 64;
-constexpr float kHuge = 0x1p126f;  // the difference of two values below it does not overflow
+constexpr float kHuge = 0x1p126f;   // the difference of two values below it does not overflow
 
 struct Span {
   int64_t begin, end;
@@ -23,34 +22,38 @@ inline Span span(const Axis& axis, int64_t first, int64_t size) {
 
 inline Span tiles(const Span& pixels) { return {pixels.begin / kTile, (pixels.end + kTile - 1) / kTile}; }
 
-// Bit x of row r: the sample there exceeds T. Gives whether one of the crop is huge.
-inline bool find_above(const Box& box, const float* crop, float threshold, int64_t words, uint64_t* bits) {
-  const auto t = Simd::set(threshold);
+// Bytes of the tiles from `first` on that lie in tx.
+inline uint64_t everything(Span tx, int64_t first) {
+  uint64_t bytes = 0;
+  for (int64_t t = 0; t < kTile; ++t)
+    if (first + t >= tx.begin && first + t < tx.end) bytes |= uint64_t{0xff} << (kTile * t);
+  return bytes;
+}
+
+inline bool any_huge(const float* values, int64_t size) {
   auto largest = Simd::set(0.0f);
-  for (int64_t r = 0; r < box.height; ++r, bits += words, crop += box.width) {
-    for (int64_t word = 0; word < words; ++word) bits[word] = 0;
-    for (int64_t x = 0; x < box.width; x += Simd::kLanes) {
-      const int64_t n = at_most(Simd::kLanes, box.width - x), word = (box.x + x) / kWord, shift = (box.x + x) % kWord;
-      const auto values = Simd::load_some(crop + x, n);
-      const uint64_t found = Simd::greater(values, t) & ((1u << n) - 1);
-      bits[word] |= found << shift;
-      if (shift + n > kWord) bits[word + 1] |= found >> (kWord - shift);
-      largest = Simd::max(largest, magnitude<Simd>(values));
-    }
-  }
+  for (int64_t i = 0; i < size; i += Simd::kLanes)
+    largest = Simd::max(largest, magnitude<Simd>(Simd::load_some(values + i, at_most(Simd::kLanes, size - i))));
   return Simd::greater(largest, Simd::set(kHuge)) != 0;
 }
 
-// The crop's rows interpolated along x. Beyond the crop its edge is repeated, which is at most T.
-inline void interpolate_rows(const CountJob& job, const Box& box, const float* crop, Span px, float* rows) {
-  const int64_t stride = job.x.padded;
-  for (int64_t p = px.begin / kGroup * kGroup; p < px.end; p += kGroup)
+// The crop's rows interpolated along x, and a bit for every pixel above T. Beyond the crop its edge is repeated, which
+// is at most T.
+inline void interpolate_rows(const CountJob& job, const Box& box, const float* crop, float threshold, Span tx,
+                             const CountScratch& s) {
+  const auto t = Simd::set(threshold);
+  for (int64_t r = 0; r < box.height; ++r)
+    for (int64_t w = tx.begin / kTile; w * kTile < tx.end; ++w) s.above[r * job.row_words + w] = 0;
+  auto* bits = reinterpret_cast<uint8_t*>(s.above);
+  for (int64_t p = tx.begin * kTile / kGroup * kGroup; p < tx.end * kTile; p += kGroup)
     for (int64_t i = p; i < p + kGroup; i += Simd::kLanes) {
       const auto a = Simd::index(job.x.i0 + i, box.x, box.width), b = Simd::index(job.x.i1 + i, box.x, box.width);
       const auto f = Simd::load(job.x.f + i);
       for (int64_t r = 0; r < box.height; ++r) {
         const auto row = Simd::row(crop + r * box.width, box.width);
-        Simd::store(rows + r * stride + i, lerp<Simd>(Simd::pick(row, a), Simd::pick(row, b), f));
+        const auto values = lerp<Simd>(Simd::pick(row, a), Simd::pick(row, b), f);
+        Simd::store(s.rows + r * job.x.padded + i, values);
+        Simd::add_bits(bits + r * job.row_words * kTile, i, Simd::greater(values, t));
       }
     }
 }
@@ -62,47 +65,40 @@ struct Strip {
   const float* high[kPairs];
 };
 
-// Adds a row of tiles: its strip, and those of its tiles with a sample above T beside them. Gives the list's new
-// length.
+// Adds a row of tiles: its strip, and those of its tiles that may be on. Gives the list's new length.
 template <int64_t kPairs>
-int64_t add_items(const CountJob& job, const Box& box, Span tx, int64_t ty, int64_t items, const CountScratch& s) {
+int64_t add_items(const CountJob& job, const Box& box, Span tx, int64_t ty, bool all, int64_t items,
+                  const CountScratch& s) {
   constexpr int64_t kStep = kPairs == 2 ? kTile - 1 : 1;
   auto& strip = static_cast<Strip<kPairs>*>(s.strips)[ty];
-  const int64_t words = job.row_words, bottom = box.height - 1;
   const uint64_t* rows[2 * kPairs];
   for (int64_t i = 0; i < kPairs; ++i) {
     const int64_t y = ty * kTile + i * kStep;
-    const int64_t a = clamp(job.y.i0[y] - box.y, bottom), b = clamp(job.y.i1[y] - box.y, bottom);
+    const int64_t a = clamp(job.y.i0[y] - box.y, box.height - 1), b = clamp(job.y.i1[y] - box.y, box.height - 1);
     strip.low[i] = s.rows + a * job.x.padded, strip.high[i] = s.rows + b * job.x.padded;
-    rows[2 * i] = s.above + a * words, rows[2 * i + 1] = s.above + b * words;
+    rows[2 * i] = s.above + a * job.row_words, rows[2 * i + 1] = s.above + b * job.row_words;
   }
-  for (int64_t word = 0; word < words; ++word) {
-    uint64_t columns = 0;
-    for (const uint64_t* row : rows) columns |= row[word];
-    s.columns[word] = columns;
-  }
-  const int32_t place = static_cast<int32_t>(ty) << 16;
-  if (words == 1) return Simd::list(s.columns[0], job.x.beside, tx.begin, tx.end, place, items, s.item);
-  for (int64_t t = tx.begin; t < tx.end; ++t) {
-    uint64_t found = 0;
-    for (int64_t x = job.x.low[t]; x <= job.x.high[t]; ++x) found |= s.columns[x / kWord] >> (x % kWord) & 1;
-    s.item[items] = place | static_cast<int32_t>(t);
-    items += found != 0;
+  for (int64_t w = tx.begin / kTile; w * kTile < tx.end; ++w) {
+    uint64_t tiles = 0;  // a byte each
+    for (const uint64_t* row : rows) tiles |= row[w];
+    if (all) tiles = everything(tx, w * kTile);
+    items = Simd::list(tiles, static_cast<int32_t>(ty << 16 | w * kTile), items, s.item);
   }
   return items;
 }
 
 // Pixels of a tile with a sample above T beside them.
-inline uint64_t beside(const CountJob& job, const Box& box, int64_t ty, int64_t tx, const uint64_t* above_bits) {
-  const auto sample = [&](int64_t y, int64_t x) {
-    y -= box.y;
-    return y >= 0 && y < box.height && (above_bits[y * job.row_words + x / kWord] >> (x % kWord) & 1);
+inline uint64_t beside(const CountJob& job, const Box& box, const float* crop, float threshold, int64_t ty,
+                       int64_t tx) {
+  const auto above_t = [&](int64_t y, int64_t x) {
+    y -= box.y, x -= box.x;
+    return y >= 0 && x >= 0 && y < box.height && x < box.width && crop[y * box.width + x] > threshold;
   };
   uint64_t mask = 0;
-  for (int64_t i = 0; i < kWord; ++i) {
+  for (int64_t i = 0; i < kTile * kTile; ++i) {
     const int64_t y = ty * kTile + i / kTile, x = tx * kTile + i % kTile;
     const int64_t top = job.y.i0[y], bottom = job.y.i1[y], left = job.x.i0[x], right = job.x.i1[x];
-    const bool on = sample(top, left) || sample(top, right) || sample(bottom, left) || sample(bottom, right);
+    const bool on = above_t(top, left) || above_t(top, right) || above_t(bottom, left) || above_t(bottom, right);
     mask |= static_cast<uint64_t>(on) << i;
   }
   return mask;
@@ -140,26 +136,29 @@ void count_crop(const CountJob& job, int64_t image, int64_t crop, const CountScr
     if (concept_of[slot] >= 0) __builtin_prefetch(intersection + concept_of[slot], 1);
 
   const float* values = job.crops.values + job.crops.start[crop];
-  const bool huge = find_above(box, values, threshold, job.row_words, s.above);
-  interpolate_rows(job, box, values, px, s.rows);
-  int64_t listed = 0;
   const Span tx = tiles(px), ty = tiles(py);
-  for (int64_t t = ty.begin; t < ty.end; ++t) listed = add_items<kPairs>(job, box, tx, t, listed, s);
+  const bool huge = any_huge(values, job.crops.start[crop + 1] - job.crops.start[crop]);
+  interpolate_rows(job, box, values, threshold, tx, s);
+  int64_t listed = 0;
+  for (int64_t t = ty.begin; t < ty.end; ++t) listed = add_items<kPairs>(job, box, tx, t, huge, listed, s);
   const auto* strips = static_cast<const Strip<kPairs>*>(s.strips);
   const auto bar = Simd::set(threshold);
+  const uint64_t* words = labels.words + labels.word_start[image];
   int64_t items = 0, area = 0;
   for (int64_t i = 0; i < listed; ++i) {
     const int64_t row = s.item[i] >> 16, column = s.item[i] & 0xffff;
     uint64_t mask = Simd::template tile<kPairs>(strips[row].low, strips[row].high, column * kTile,
                                                 job.y.eightfold + row * kTile * kTile, job.y.second[row], bar);
-    if (huge) mask &= beside(job, box, row, column, s.above);
-    s.item[items] = static_cast<int32_t>(row * job.x.tiles + column);
+    if (huge) mask &= beside(job, box, values, threshold, row, column);
+    const int64_t tile = row * job.x.tiles + column;
+    for (int64_t slot = 0; slot < slots; slot += kBlock) __builtin_prefetch(words + tile * slots + slot);
+    s.item[items] = static_cast<int32_t>(tile);
     s.mask[items] = mask;
     items += mask != 0;
     area += Simd::popcount(mask);
   }
   if (!area) return;
-  tally(s, items, labels.words + labels.word_start[image], slots);
+  tally(s, items, words, slots);
   for (int64_t slot = 0; slot < slots; ++slot)
     if (concept_of[slot] >= 0) intersection[concept_of[slot]] += s.count[slot];
   for (int64_t i = labels.whole_start[image]; i < labels.whole_start[image + 1]; ++i)

@@ -11,8 +11,8 @@
 //                                          lerp(low[x + c], high[x + c], weights[8·r + c]) > bar, with the first rows
 //                                          of samples, or the second in the bytes that `second` has, or (kPairs 8) row
 //                                          r's
-//   list(columns, beside, first, last, place, items, item)
-//                                          adds place + t to the list for each t whose beside[t] meets columns
+//   add_bits(bytes, i, bits)               sets the kLanes bits of pixels i …, 8 pixels a byte
+//   list(tiles, first, items, item)        adds first + t to the list for each byte t of the word that is not 0
 //   store_only(to, bits, from)             those of from's lanes that have a bit, side by side; gives how many
 //   popcount(word)
 //   tally<blocks>(masks, tiles, items, words, slots, count)
@@ -24,11 +24,10 @@ inline int64_t at_most(int64_t most, int64_t value) { return value < most ? valu
 
 inline int64_t clamp(int64_t value, int64_t most) { return value < 0 ? 0 : at_most(most, value); }
 
-inline int64_t list_one_by_one(uint64_t columns, const uint64_t* beside, int64_t first, int64_t last, int32_t place,
-                               int64_t items, int32_t* item) {
-  for (int64_t t = first; t < last; ++t) {
-    item[items] = place + static_cast<int32_t>(t);
-    items += (columns & beside[t]) != 0;
+inline int64_t list_one_by_one(uint64_t tiles, int32_t first, int64_t items, int32_t* item) {
+  for (int32_t t = 0; t < kTile; ++t) {
+    item[items] = first + t;
+    items += (tiles >> (kTile * t) & 0xff) != 0;
   }
   return items;
 }

@@ -54,9 +54,9 @@ struct Simd {
                        uint64_t second, Float bar) {
     return tile_row_by_row<Simd, kPairs>(low, high, x, weights, second, bar);
   }
-  static int64_t list(uint64_t columns, const uint64_t* beside, int64_t first, int64_t last, int32_t place,
-                      int64_t items, int32_t* item) {
-    return list_one_by_one(columns, beside, first, last, place, items, item);
+  static void add_bits(uint8_t* bytes, int64_t i, uint32_t bits) { bytes[i / 8] = static_cast<uint8_t>(bits); }
+  static int64_t list(uint64_t tiles, int32_t first, int64_t items, int32_t* item) {
+    return list_one_by_one(tiles, first, items, item);
   }
   static int64_t popcount(uint64_t word) { return _mm_popcnt_u64(word); }
   static int64_t store_only(float* to, uint32_t bits, const float* from) { return store_one_by_one(to, bits, from); }

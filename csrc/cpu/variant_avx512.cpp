@@ -75,19 +75,16 @@ struct Simd {
     }
     return _mm512_kunpackd(_mm512_kunpackw(k[3], k[2]), _mm512_kunpackw(k[1], k[0]));
   }
-  static int64_t list(uint64_t columns, const uint64_t* beside, int64_t first, int64_t last, int32_t place,
-                      int64_t items, int32_t* item) {
-    const __m512i all = _mm512_set1_epi64(static_cast<long long>(columns));
-    const __m256i lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
-    for (int64_t t = first; t < last; t += 8) {
-      const uint32_t there = last - t >= 8 ? 0xff : (1u << (last - t)) - 1;
-      const __mmask8 found =
-          _mm512_mask_test_epi64_mask(static_cast<__mmask8>(there), all, _mm512_loadu_si512(beside + t));
-      const __m256i tile = _mm256_add_epi32(lane, _mm256_set1_epi32(place + static_cast<int32_t>(t)));
-      _mm256_storeu_si256(reinterpret_cast<__m256i*>(item + items), _mm256_maskz_compress_epi32(found, tile));
-      items += _mm_popcnt_u32(found);
-    }
-    return items;
+  static void add_bits(uint8_t* bytes, int64_t i, uint32_t bits) {
+    const auto two = static_cast<uint16_t>(bits);
+    __builtin_memcpy(bytes + i / 8, &two, sizeof two);
+  }
+  static int64_t list(uint64_t tiles, int32_t first, int64_t items, int32_t* item) {
+    const __m128i bytes = _mm_cvtsi64_si128(static_cast<long long>(tiles));
+    const auto found = static_cast<__mmask8>(_mm_test_epi8_mask(bytes, bytes));
+    const __m256i tile = _mm256_add_epi32(_mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7), _mm256_set1_epi32(first));
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(item + items), _mm256_maskz_compress_epi32(found, tile));
+    return items + _mm_popcnt_u32(found);
   }
   static int64_t popcount(uint64_t word) { return _mm_popcnt_u64(word); }
   static int64_t store_only(float* to, uint32_t bits, const float* from) {
