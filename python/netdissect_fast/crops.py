@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from .types import Float32Array, Int32Array, Int64Array, Uint16Array
 
 SMALLEST = np.float32(2.0**-72)
+_ARRAYS = "image", "unit", "box", "values"
 
 
 def flush(values: Float32Array) -> Float32Array:
     """Values below 2⁻⁷² count as +0 (SPEC 3), so that flush-to-zero hardware decides every pixel alike."""
     values = np.asarray(values, np.float32)
     return np.where(np.abs(values) < SMALLEST, np.float32(0), values)
+
+
+def _room(array: Any) -> Any:
+    """The array that owns the memory in which ``array`` comes first, so that it can grow in place; else a copy."""
+    if array.base is None:
+        return array
+    base = array.base
+    first = isinstance(base, np.ndarray) and base.flags.owndata and base.ctypes.data == array.ctypes.data
+    return base if first and base.shape[1:] == array.shape[1:] else array.copy()
 
 
 @dataclass
@@ -59,19 +70,26 @@ class Crops:
         return np.concatenate([np.zeros(1, np.int64), np.cumsum(sizes)])
 
     def append(self, other: Crops) -> None:
-        """Add crops of later images, growing in place (no second copy of what is there)."""
-        for name in ("image", "unit", "box", "values"):
+        """Add crops of later images in place: into what ``truncate`` left free, else growing by an eighth."""
+        for name in _ARRAYS:
             mine, more = getattr(self, name), getattr(other, name)
-            old = len(mine)
-            mine.resize((old + len(more), *mine.shape[1:]), refcheck=False)
-            mine[old:] = more
+            old, total, room = len(mine), len(mine) + len(more), _room(mine)
+            if len(room) < total:
+                room.resize((total + total // 8, *mine.shape[1:]), refcheck=False)
+            room[old:total] = more
+            setattr(self, name, room[:total])
 
     def truncate(self, crops: int, values: int) -> None:
-        """Keep the first ``crops`` crops, ``values`` values; give the rest of the memory back."""
-        for name in ("image", "unit", "box"):
-            array = getattr(self, name)
-            array.resize((crops, *array.shape[1:]), refcheck=False)
-        self.values.resize(values, refcheck=False)
+        """Keep the first ``crops`` crops, ``values`` values. Their memory stays for ``append``, until ``trim``."""
+        self.image, self.unit, self.box = self.image[:crops], self.unit[:crops], self.box[:crops]
+        self.values = self.values[:values]
+
+    def trim(self) -> None:
+        """Give back the memory that no crop needs."""
+        for name in _ARRAYS:
+            shape, room = getattr(self, name).shape, _room(getattr(self, name))
+            room.resize(shape, refcheck=False)
+            setattr(self, name, room)
 
     def of_images(self, first: int, last: int, starts: Int64Array | None = None) -> Crops:
         """The crops of images ``first`` ≤ image < ``last``, as views."""

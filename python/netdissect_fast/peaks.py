@@ -166,6 +166,7 @@ class Peaks:
         """
         thresholds = self.thresholds()
         self._raise_bounds(thresholds)
+        self.crops.trim()
         return thresholds
 
     @classmethod
@@ -191,6 +192,7 @@ class Peaks:
         arrays = zip(*(part.crops.arrays for part in parts), strict=True)
         merged.crops = Crops(*(np.concatenate(same) for same in arrays)).ordered()
         merged._raise_bounds(bounds)
+        merged.crops.trim()
         return merged
 
     def count(self, unit: int) -> int:
