@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from .data.synthetic import Synthetic
     from .dissection import dissect
     from .errors import NetDissectError
+    from .estimating import Estimate, estimate
     from .grids import Grid
     from .hooks import Tokens, watch
     from .peaks import Peaks
@@ -42,6 +43,7 @@ _WHERE = {
     "ConceptDataset": "data.dataset",
     "Counts": "counts",
     "Dissection": "results",
+    "Estimate": "estimating",
     "Grid": "grids",
     "ImageLabels": "concepts",
     "LayerResult": "results",
@@ -54,6 +56,7 @@ _WHERE = {
     "Tokens": "hooks",
     "Vocabulary": "concepts",
     "dissect": "dissection",
+    "estimate": "estimating",
     "load": "results",
     "score": "scoring",
     "score_peaks": "scoring",
@@ -66,6 +69,7 @@ __all__ = [
     "ConceptDataset",
     "Counts",
     "Dissection",
+    "Estimate",
     "Grid",
     "ImageLabels",
     "LayerResult",
@@ -79,6 +83,7 @@ __all__ = [
     "Vocabulary",
     "__version__",
     "dissect",
+    "estimate",
     "load",
     "score",
     "score_peaks",

@@ -84,6 +84,7 @@ def _add_dissect(commands: Any) -> None:
     add("--layers", required=True, type=_names, help="dotted names, separated by commas")
     add("--data", required=True, type=Path, help="folder in Broden's format")
     add("--out", type=Path, help="folder for the result")
+    add("--dry-run", action="store_true", help="estimate memory and time from a few batches; write nothing")
     run = dissect.add_argument_group("what is measured").add_argument
     run("--quantile", default="0.005", help="a unit is active on this top fraction of its activations")
     run("--alignment", default="receptive_field", type=_alignment,
@@ -118,6 +119,7 @@ def _dissect(arguments: argparse.Namespace) -> None:
     from .data.broden import Broden
     from .data.dataset import ConceptDataset, Subset
     from .dissection import dissect
+    from .estimating import estimate
     from .models import load_model
     from .summary import layer_text, result_json
 
@@ -132,24 +134,25 @@ def _dissect(arguments: argparse.Namespace) -> None:
     device = arguments.device
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    result = dissect(
-        _moved(model, device),
-        data,
-        arguments.layers,
-        quantile=arguments.quantile,
-        alignment=arguments.alignment,
-        units=arguments.units,
-        category_rule=arguments.category_rule,
-        preprocess=_preprocess(arguments, model),
-        batch_size=arguments.batch_size,
-        device=device,
-        backend=arguments.backend,
-        threads=arguments.threads,
-        workers=arguments.workers,
-        cache=arguments.cache,
-        out=arguments.out,
-        progress=not arguments.quiet,
-    )
+    model = _moved(model, device)
+    options: dict[str, Any] = {
+        "quantile": arguments.quantile,
+        "alignment": arguments.alignment,
+        "units": arguments.units,
+        "category_rule": arguments.category_rule,
+        "preprocess": _preprocess(arguments, model),
+        "batch_size": arguments.batch_size,
+        "device": device,
+        "backend": arguments.backend,
+        "threads": arguments.threads,
+        "workers": arguments.workers,
+        "cache": arguments.cache,
+    }
+    if arguments.dry_run:
+        expected = estimate(model, data, arguments.layers, **options)
+        print(json.dumps(expected.to_json(), indent=2) if arguments.json else expected)
+        return
+    result = dissect(model, data, arguments.layers, **options, out=arguments.out, progress=not arguments.quiet)
     if arguments.json:
         print(json.dumps(result_json(result, arguments.iou_threshold), indent=2, ensure_ascii=False))
         return

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -111,7 +111,7 @@ class Collector:
     """Takes one layer's maps, batch by batch: into peaks or, where thresholds are given, into counts at once."""
 
     plan: LayerPlan
-    labels: PackedLabels
+    labels: Callable[[], PackedLabels]  # asked at once where thresholds are given, else only for the result
     data: ConceptDataset
     backend: Backend
     quantile: Quantile
@@ -124,7 +124,7 @@ class Collector:
         self.peaks = Peaks(self.plan.units, self.plan.grid.size, len(self.data), self.quantile)
         if self.thresholds is not None:
             self.counter = Counter(
-                self.thresholds, self.plan.grid, self.labels, self.data.vocabulary, self.category_rule
+                self.thresholds, self.plan.grid, self.labels(), self.data.vocabulary, self.category_rule
             )
 
     def add(self, maps: Tensor, first_image: int) -> None:
@@ -160,7 +160,7 @@ class Collector:
         return score_peaks(
             self.peaks,
             plan.grid,
-            self.labels,
+            self.labels(),
             vocabulary,
             name=plan.name,
             category_rule=self.category_rule,

@@ -9,23 +9,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from .backends import choose
-from .collecting import Collector, plan_layers, thresholds_by_layer
+from .collecting import Collector, thresholds_by_layer
 from .config import versions
 from .counts import CategoryRule, check_option
-from .data.cache import packed_labels
 from .data.dataset import ConceptDataset
-from .data.loading import Preprocessing, image_batches
-from .data.preprocess import from_model
-from .data.whole_image import check_sees_whole_image
-from .errors import ArgumentError
+from .data.loading import LabelsAhead, Preprocessing, image_batches
 from .grids import Alignment
 from .hooks import Tokens, unwrap, watch
 from .peaks import Quantile, exact_quantile
+from .preparing import device_and_dtype, prepare
 from .results import Dissection
 from .storage import require_writable
 
 if TYPE_CHECKING:
-    import torch
     from torch import Tensor, nn
 
     from .layers import Layers
@@ -114,43 +110,41 @@ def dissect(
     started = time.perf_counter()
     exact_quantile(quantile)
     check_option("category_rule", category_rule, CategoryRule)
-    if batch_size < 1:
-        raise ArgumentError(f"batch_size must be at least 1, got {batch_size}")
-    if len(data) < 1:
-        raise ArgumentError("the data set holds no image")
-    where = _device_and_dtype(model, device)
+    where = device_and_dtype(model, device)
     chosen = choose(backend, threads, where[0].type)
-    if preprocess is None:
-        preprocess = from_model(model)
-    check_sees_whole_image(preprocess, crop)
     if out is not None:
         require_writable(Path(out))
-    show = progress and sys.stderr.isatty()
-    labels = packed_labels(data, cache, threads=threads, progress=show)
-    timings = {"labels": time.perf_counter() - started}
-
-    first = next(image_batches(data, preprocess, 1))[1].to(*where)
-    input_size = (int(first.shape[2]), int(first.shape[3]))
     options: dict[str, Any] = {"transform": transform, "tokens": tokens}
-    plans = plan_layers(model, layers, options, first, alignment, units)
+    prepared = prepare(
+        model, data, layers, where=where, options=options, alignment=alignment, units=units, preprocess=preprocess,
+        crop=crop, batch_size=batch_size,
+    )  # fmt: skip
+    plans, preprocess = prepared.plans, prepared.preprocess
     given = thresholds_by_layer(thresholds, plans)
-    collectors = {
-        name: Collector(plan, labels, data, chosen, quantile, category_rule, given.get(name))
-        for name, plan in plans.items()
-    }
+    show = progress and sys.stderr.isatty()
+    timings = {"prepare": time.perf_counter() - started}
 
     begun = time.perf_counter()
     position = 0
+    with LabelsAhead(data, cache, threads, show) as labels:
+        collectors = {
+            name: Collector(plan, labels.get, data, chosen, quantile, category_rule, given.get(name))
+            for name, plan in plans.items()
+        }
 
-    def consume(name: str, maps: Tensor) -> None:
-        collectors[name].add(maps, position)
+        def consume(name: str, maps: Tensor) -> None:
+            collectors[name].add(maps, position)
 
-    with watch(model, layers, consume, **options) as run, _bar(len(data), show) as bar:
-        for position, batch in image_batches(data, preprocess, batch_size, workers):
-            names = [data.name(i) for i in range(position, position + len(batch))]
-            run(batch.to(*where), names)
-            bar.update(len(batch))
-    timings["forward"] = time.perf_counter() - begun
+        with watch(model, layers, consume, **options) as run, _bar(len(data), show) as bar:
+            for position, batch in image_batches(data, preprocess, batch_size, workers):
+                names = [data.name(i) for i in range(position, position + len(batch))]
+                run(batch.to(*where), names)
+                bar.update(len(batch))
+                labels.check()
+        timings["forward"] = time.perf_counter() - begun
+        begun = time.perf_counter()
+        labels.get()
+        timings["labels"] = time.perf_counter() - begun
 
     begun = time.perf_counter()
     results = {name: collector.result() for name, collector in collectors.items()}
@@ -164,7 +158,7 @@ def dissect(
         "units": None if units is None else repr(units),
         "preprocess": repr(preprocess),
         "crop": crop,
-        "input_size": list(input_size),
+        "input_size": list(prepared.input_size),
         "batch_size": batch_size,
         "device": str(where[0]),
         "dtype": str(where[1])[6:],
@@ -185,27 +179,6 @@ def dissect(
     if out is not None:
         dissection.save(out)
     return dissection
-
-
-def _device_and_dtype(model: nn.Module, device: str) -> tuple[torch.device, torch.dtype]:
-    """Where and in which precision the model takes images: those of its own parameters.
-
-    The model is not moved, so another device than its own is an error.
-    """
-    import torch
-
-    tensors = [tensor for tensor in (*model.parameters(), *model.buffers()) if tensor.is_floating_point()]
-    own = tensors[0].device if tensors else torch.device("cpu")
-    dtype = tensors[0].dtype if tensors else torch.float32
-    if device == "auto":
-        return own, dtype
-    try:
-        wanted = torch.device(device)
-    except RuntimeError as error:
-        raise ArgumentError(f"device {device!r} is not one that torch knows: {error}") from error
-    if wanted.type != own.type:
-        raise ArgumentError(f"device={device!r}, but the model is on {own}: move it there first (model.to({device!r}))")
-    return own, dtype
 
 
 def _bar(images: int, show: bool) -> Any:

@@ -67,11 +67,10 @@ def packed_labels(
     """
     if threads is not None and threads < 1:
         raise ArgumentError(f"threads must be at least 1, got {threads}")
-    rows, columns = dataset.labels(0).shape
-    name = f"{dataset.fingerprint()}-{rows}x{columns}"
+    name = _name(dataset)
     folder: Path | None = None
     try:
-        folder = cache_folder(cache_dir) / f"labels-{FORMAT}" / name
+        folder = cache_folder(cache_dir) / name
         if labels := _read(folder, dataset):
             return labels
         with new_folder(folder) as new:
@@ -85,6 +84,20 @@ def packed_labels(
         return labels
     warnings.warn(f"packed labels are not kept for the next run: {problem} --cache", DataWarning, stacklevel=2)
     return _pack_temporarily(dataset, threads, progress)
+
+
+def cached_labels(dataset: ConceptDataset, cache_dir: str | os.PathLike[str] | None = None) -> PackedLabels | None:
+    """What ``packed_labels`` would find already packed; None where it would have to pack."""
+    name = _name(dataset)
+    try:
+        return _read(cache_folder(cache_dir) / name, dataset)
+    except OutputError:
+        return None
+
+
+def _name(dataset: ConceptDataset) -> Path:
+    rows, columns = dataset.labels(0).shape
+    return Path(f"labels-{FORMAT}", f"{dataset.fingerprint()}-{rows}x{columns}")
 
 
 def _build(folder: Path, dataset: ConceptDataset, threads: int | None, progress: bool) -> None:

@@ -1,18 +1,21 @@
-"""Batches of preprocessed images, in order, through torch's DataLoader."""
+"""Batches of preprocessed images, in order, through torch's DataLoader; labels packed beside them."""
 
 from __future__ import annotations
 
+import os
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
+from ..concepts import ImageLabels, PackedLabels
 from ..errors import ArgumentError, NetDissectError, ShapeError
+from .cache import packed_labels
+from .dataset import ConceptDataset
 from .whole_image import as_input
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-    from .dataset import ConceptDataset
 
 Preprocessing = Callable[[Any], "Tensor"]
 
@@ -86,3 +89,55 @@ def _one_ahead(batches: Iterator[Any]) -> Iterator[Any]:
         while (batch := coming.result()) is not None:
             coming = thread.submit(next, batches, None)
             yield batch
+
+
+class LabelsAhead:
+    """Packed labels of a data set, read or packed by a thread of its own while the network runs.
+
+    Used as a context: on the way out packing stops, with nothing half written.
+
+    cache, threads, progress   see ``packed_labels``
+    """
+
+    def __init__(
+        self, data: ConceptDataset, cache: str | os.PathLike[str] | None, threads: int | None, progress: bool
+    ) -> None:
+        self._stop = threading.Event()
+        self._thread = ThreadPoolExecutor(1, "netdissect_fast labels")
+        self._labels = self._thread.submit(packed_labels, _Stoppable(data, self._stop), cache, threads, progress)
+        self._thread.shutdown(wait=False)  # it ends with its only work
+
+    def __enter__(self) -> LabelsAhead:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stop.set()
+        self._thread.shutdown()
+
+    def check(self) -> None:
+        """Raise what packing has raised, if it has; does not wait."""
+        if self._labels.done():
+            self._labels.result()
+
+    def get(self) -> PackedLabels:
+        """The labels of all images, waited for. Raises what ``packed_labels`` raises."""
+        return self._labels.result()
+
+
+class _Stoppable:
+    """A data set whose labels raise KeyboardInterrupt once ``stop`` is set; otherwise the same data set."""
+
+    def __init__(self, data: ConceptDataset, stop: threading.Event) -> None:
+        self._data, self._stop = data, stop
+
+    def __len__(self) -> int:
+        return len(self._data)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._data, name)
+
+    def labels(self, index: int) -> ImageLabels:
+        """See ConceptDataset."""
+        if self._stop.is_set():
+            raise KeyboardInterrupt
+        return self._data.labels(index)
