@@ -18,6 +18,7 @@ namespace netdissect {
 constexpr int64_t kLargestSide = 65535;  // Box is uint16
 constexpr int64_t kGroup = 16;           // label pixels handled together, two tiles (count-inl.h)
 constexpr int64_t kTile = 8;
+constexpr int64_t kMostPixels = kTile * INT16_MAX;  // an item's tile row and column have 16 bits each
 
 static_assert(sizeof(Box) == 4 * sizeof(uint16_t));
 
@@ -94,6 +95,7 @@ struct AxisTable {
   AxisTable(const py::tuple& table, int64_t size, const std::string& name) : pixels(0), features(size) {
     require(table.size() == 3, name, " must be (i0, i1, f)");
     const View<int32_t> first(table[0].cast<py::array>(), name + " i0", {kAny});
+    require(first.size() <= kMostPixels, name, " has more than ", kMostPixels, " label pixels");
     const View<int32_t> second_sample(table[1].cast<py::array>(), name + " i1", {first.size()});
     const View<float> weight(table[2].cast<py::array>(), name + " f", {first.size()});
     pixels = first.size();

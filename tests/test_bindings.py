@@ -228,6 +228,7 @@ BAD: list[tuple[str, str, Callable[[Any], Any], type[Exception], str]] = [
     ("count", "x_i1", entry(9, 3), V, "x points outside the activation grid at pixel 9"),
     ("count", "x_i0", entry(slice(None), [1] + [0] * 9), V, "x does not ascend"),
     ("count", "x_i0", dtype(np.int64), T, "x i0 must be int32, got int64"),
+    ("count", "y_i0", lambda a: np.zeros(262_137, a.dtype), V, "y has more than 262136 label pixels"),
     ("count", "x_i1", shorter, V, r"x i1 must have shape \(10,\), got \(9,\)"),
     ("count", "y_f", entry(3, 1), V, r"y has a weight outside \[0, 1\)"),
     ("count", "y_f", entry(3, np.nan), V, r"y has a weight outside \[0, 1\)"),
