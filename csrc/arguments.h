@@ -130,10 +130,8 @@ struct AxisTable {
     pairs = std::max(pairs, pairs_here);
   }
   Axis axis() const {
-    return {pixels,
-            static_cast<int64_t>(i0.size()),
+    return {static_cast<int64_t>(i0.size()),
             (pixels + kTile - 1) / kTile,
-            features,
             i0.data(),
             i1.data(),
             f.data(),

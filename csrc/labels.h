@@ -10,7 +10,7 @@ namespace netdissect {
 // Label pixel p interpolates features i0[p], i1[p] with weight f[p] on i1. Pixels are padded to a multiple of 16 with
 // weight NaN, so that they are never on.
 struct Axis {
-  int64_t pixels, padded, tiles, features;
+  int64_t padded, tiles;
   const int32_t* i0;
   const int32_t* i1;
   const float* f;

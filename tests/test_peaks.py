@@ -52,7 +52,7 @@ def state(peaks: Peaks) -> tuple[object, ...]:
 @pytest.fixture
 def eager(monkeypatch: pytest.MonkeyPatch) -> None:
     """Raise bounds after every batch, however small the store."""
-    monkeypatch.setattr("netdissect_fast.peaks._SMALL", 0)
+    monkeypatch.setattr("netdissect_fast.peaks.SMALL", 0)
     monkeypatch.setattr("netdissect_fast.peaks._GROWTH", 1.0)
 
 
@@ -72,7 +72,7 @@ def test_thresholds_equal_sorting(often: bool, maps: np.ndarray, quantile: str, 
     """For any batch sizes; and what is kept in the end does not depend on them."""
     with pytest.MonkeyPatch.context() as patch:
         if often:
-            patch.setattr("netdissect_fast.peaks._SMALL", 0)
+            patch.setattr("netdissect_fast.peaks.SMALL", 0)
             patch.setattr("netdissect_fast.peaks._GROWTH", 1.0)
         peaks = fill(maps, quantile, cuts_of(data, len(maps)))
         expected = sorted_thresholds(maps, quantile)
@@ -194,7 +194,7 @@ def test_merge(often: bool, maps: np.ndarray, quantile: str, rng: np.random.Gene
     owner = rng.integers(0, 3, len(cuts) + 1)
     with pytest.MonkeyPatch.context() as patch:
         if often:
-            patch.setattr("netdissect_fast.peaks._SMALL", 0)
+            patch.setattr("netdissect_fast.peaks.SMALL", 0)
             patch.setattr("netdissect_fast.peaks._GROWTH", 1.0)
         parts = [fill(maps, quantile, cuts, list(np.flatnonzero(owner == who)) or [-1]) for who in range(3)]
     a, b, c = (parts[i] for i in rng.permutation(3))

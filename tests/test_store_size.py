@@ -30,7 +30,7 @@ SETTINGS = {
 @pytest.fixture(autouse=True)
 def _few_units(monkeypatch: pytest.MonkeyPatch) -> None:
     """A store of few units is pruned as early, in images, as one of thousands."""
-    monkeypatch.setattr("netdissect_fast.peaks._SMALL", 4096)
+    monkeypatch.setattr("netdissect_fast.peaks.SMALL", 4096)
 
 
 def fill(batches: Iterator[tuple[int, np.ndarray]], layer: Layer) -> Peaks:

@@ -24,20 +24,6 @@ inline int64_t at_most(int64_t most, int64_t value) { return value < most ? valu
 
 inline int64_t clamp(int64_t value, int64_t most) { return value < 0 ? 0 : at_most(most, value); }
 
-inline int64_t list_one_by_one(uint64_t tiles, int32_t first, int64_t items, int32_t* item) {
-  for (int32_t t = 0; t < kTile; ++t) {
-    item[items] = first + t;
-    items += (tiles >> (kTile * t) & 0xff) != 0;
-  }
-  return items;
-}
-
-inline int64_t store_one_by_one(float* to, uint32_t bits, const float* from) {
-  int64_t stored = 0;
-  for (; bits; bits &= bits - 1) to[stored++] = from[__builtin_ctz(bits)];
-  return stored;
-}
-
 // a + f·(b − a), each operation rounded on its own (SPEC 3).
 template <class S, class Float>
 Float lerp(const Float& a, const Float& b, const Float& f) {
@@ -49,16 +35,33 @@ Float magnitude(const Float& value) {
   return S::max(value, S::sub(S::set(0.0f), value));
 }
 
-template <class S, int64_t kPairs, class Float>
-uint64_t tile_row_by_row(const float* const* low, const float* const* high, int64_t x, const float* weights,
-                         uint64_t second, const Float& bar) {
-  uint64_t word = 0;
-  for (int64_t r = 0; r < kTile; ++r) {
-    const int64_t pair = kPairs == 1 ? 0 : kPairs == 2 ? second >> (kTile * r) & 1 : r;
-    for (int64_t c = 0; c < kTile; c += S::kLanes) {
-      const auto value = lerp<S>(S::load(low[pair] + x + c), S::load(high[pair] + x + c), S::load(weights + 8 * r + c));
-      word |= static_cast<uint64_t>(S::greater(value, bar)) << (kTile * r + c);
+// What a policy can do without instructions for it: these become part of a Simd that inherits them.
+template <class S>
+struct Plain {
+  template <int64_t kPairs, class Float>
+  static uint64_t tile(const float* const* low, const float* const* high, int64_t x, const float* weights,
+                       uint64_t second, const Float& bar) {
+    uint64_t word = 0;
+    for (int64_t r = 0; r < kTile; ++r) {
+      const int64_t pair = kPairs == 1 ? 0 : kPairs == 2 ? second >> (kTile * r) & 1 : r;
+      for (int64_t c = 0; c < kTile; c += S::kLanes) {
+        const auto a = S::load(low[pair] + x + c), b = S::load(high[pair] + x + c);
+        const auto value = lerp<S>(a, b, S::load(weights + kTile * r + c));
+        word |= static_cast<uint64_t>(S::greater(value, bar)) << (kTile * r + c);
+      }
     }
+    return word;
   }
-  return word;
-}
+  static int64_t list(uint64_t tiles, int32_t first, int64_t items, int32_t* item) {
+    for (int32_t t = 0; t < kTile; ++t) {
+      item[items] = first + t;
+      items += (tiles >> (kTile * t) & 0xff) != 0;
+    }
+    return items;
+  }
+  static int64_t store_only(float* to, uint32_t bits, const float* from) {
+    int64_t stored = 0;
+    for (; bits; bits &= bits - 1) to[stored++] = from[__builtin_ctz(bits)];
+    return stored;
+  }
+};

@@ -10,7 +10,7 @@ using namespace netdissect;
 
 #include "cpu/plain-inl.h"
 
-struct Simd {
+struct Simd : Plain<Simd> {
   static constexpr int64_t kLanes = 8;
   using Float = __m256;
   static Float set(float value) { return _mm256_set1_ps(value); }
@@ -49,17 +49,8 @@ struct Simd {
   static Float pick(const Row& row, Index i) {
     return row.narrow ? _mm256_permutevar8x32_ps(row.head, i) : _mm256_i32gather_ps(row.p, i, 4);
   }
-  template <int64_t kPairs>
-  static uint64_t tile(const float* const* low, const float* const* high, int64_t x, const float* weights,
-                       uint64_t second, Float bar) {
-    return tile_row_by_row<Simd, kPairs>(low, high, x, weights, second, bar);
-  }
   static void add_bits(uint8_t* bytes, int64_t i, uint32_t bits) { bytes[i / 8] = static_cast<uint8_t>(bits); }
-  static int64_t list(uint64_t tiles, int32_t first, int64_t items, int32_t* item) {
-    return list_one_by_one(tiles, first, items, item);
-  }
   static int64_t popcount(uint64_t word) { return _mm_popcnt_u64(word); }
-  static int64_t store_only(float* to, uint32_t bits, const float* from) { return store_one_by_one(to, bits, from); }
   template <int64_t kBlocks>
   static void tally(const uint64_t* masks, const int32_t* tiles, int64_t items, const uint64_t* words, int64_t slots,
                     int64_t* count) {

@@ -8,7 +8,7 @@ using namespace netdissect;
 
 #include "cpu/plain-inl.h"
 
-struct Simd {
+struct Simd : Plain<Simd> {
   static constexpr int64_t kLanes = 8;
   struct Float {
     float lane[kLanes];
@@ -75,22 +75,13 @@ struct Simd {
   static Float pick(Row row, const Index& index) {
     return each([&](int64_t i) { return row[index.lane[i]]; });
   }
-  template <int64_t kPairs>
-  static uint64_t tile(const float* const* low, const float* const* high, int64_t x, const float* weights,
-                       uint64_t second, const Float& bar) {
-    return tile_row_by_row<Simd, kPairs>(low, high, x, weights, second, bar);
-  }
   static void add_bits(uint8_t* bytes, int64_t i, uint32_t bits) { bytes[i / 8] = static_cast<uint8_t>(bits); }
-  static int64_t list(uint64_t tiles, int32_t first, int64_t items, int32_t* item) {
-    return list_one_by_one(tiles, first, items, item);
-  }
   static int64_t popcount(uint64_t word) {
     word -= (word >> 1) & 0x5555555555555555u;
     word = (word & 0x3333333333333333u) + ((word >> 2) & 0x3333333333333333u);
     word = (word + (word >> 4)) & 0x0f0f0f0f0f0f0f0fu;
     return static_cast<int64_t>((word * 0x0101010101010101u) >> 56);
   }
-  static int64_t store_only(float* to, uint32_t bits, const float* from) { return store_one_by_one(to, bits, from); }
   template <int64_t kBlocks>
   static void tally(const uint64_t* masks, const int32_t* tiles, int64_t items, const uint64_t* words, int64_t slots,
                     int64_t* count) {

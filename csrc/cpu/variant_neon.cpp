@@ -10,7 +10,7 @@ using namespace netdissect;
 
 #include "cpu/plain-inl.h"
 
-struct Simd {
+struct Simd : Plain<Simd> {
   static constexpr int64_t kLanes = 4;
   using Float = float32x4_t;
   static Float set(float value) { return vdupq_n_f32(value); }
@@ -46,19 +46,10 @@ struct Simd {
     const float lanes[kLanes] = {row[i[0]], row[i[1]], row[i[2]], row[i[3]]};
     return vld1q_f32(lanes);
   }
-  template <int64_t kPairs>
-  static uint64_t tile(const float* const* low, const float* const* high, int64_t x, const float* weights,
-                       uint64_t second, Float bar) {
-    return tile_row_by_row<Simd, kPairs>(low, high, x, weights, second, bar);
-  }
   static void add_bits(uint8_t* bytes, int64_t i, uint32_t bits) {
     bytes[i / 8] = static_cast<uint8_t>(bytes[i / 8] | bits << (i % 8));
   }
-  static int64_t list(uint64_t tiles, int32_t first, int64_t items, int32_t* item) {
-    return list_one_by_one(tiles, first, items, item);
-  }
   static int64_t popcount(uint64_t word) { return vaddv_u8(vcnt_u8(vcreate_u8(word))); }
-  static int64_t store_only(float* to, uint32_t bits, const float* from) { return store_one_by_one(to, bits, from); }
   template <int64_t kBlocks>
   static void tally(const uint64_t* masks, const int32_t* tiles, int64_t items, const uint64_t* words, int64_t slots,
                     int64_t* count) {

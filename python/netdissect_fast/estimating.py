@@ -13,13 +13,13 @@ from .backends import Backend, choose
 from .collecting import Collector, LayerPlan
 from .concepts import PackedLabels
 from .counts import CategoryRule
-from .data.cache import cached_labels
+from .data.cache import cached_labels, decoding_threads
 from .data.dataset import ConceptDataset, Subset
 from .data.loading import Preprocessing, image_batches
 from .errors import ArgumentError
 from .grids import Alignment, Grid
 from .hooks import Tokens, watch
-from .peaks import Quantile, exact_quantile, tail_rank
+from .peaks import SMALL, Quantile, exact_quantile, tail_rank
 from .preparing import device_and_dtype, prepare
 
 if TYPE_CHECKING:
@@ -33,8 +33,6 @@ if TYPE_CHECKING:
 _FEWEST = 8  # activations above a threshold that a share is estimated from
 _LARGEST = Fraction(999_999, 1_000_000)  # quantile
 _HEADER = 16  # bytes of a crop beside its values
-_UNPRUNED = 1 << 20  # bytes up to which a store may simply grow
-_DECODERS = 8  # threads that pack labels, at most
 
 
 @dataclass(frozen=True)
@@ -144,7 +142,7 @@ def estimate(
     sample = _spread(data, size, batches)
     begun = time.perf_counter()
     packed = PackedLabels.pack((sample.labels(i) for i in range(len(sample))), data.vocabulary)
-    packing = (time.perf_counter() - begun) / min(chosen.threads, _DECODERS)
+    packing = (time.perf_counter() - begun) / decoding_threads(threads)
     sampled = {
         name: _Sampled(plan, sample, exact, (chosen, category_rule, lambda: packed))
         for name, plan in prepared.plans.items()
@@ -219,7 +217,7 @@ class _Sampled:
             grid,
             dense_bytes=dense,
             store_bytes=round(store) + 4 * units,
-            peak_bytes=round(max(most, min(dense + _HEADER * units * len(data), _UNPRUNED))) + 4 * units,
+            peak_bytes=round(max(most, min(dense + _HEADER * units * len(data), SMALL))) + 4 * units,
             counter_bytes=sum(array.nbytes for array in vars(counts).values()),
         )
 

@@ -27,7 +27,7 @@ Quantile: TypeAlias = float | str | Decimal | Fraction
 
 _SMALLEST = Decimal("1e-30")  # quantile
 _GROWTH = 2.0  # the store may grow by this factor between two prunings
-_SMALL = 1 << 20  # bytes below which pruning is not worth its time
+SMALL = 1 << 20  # bytes below which pruning is not worth its time
 _PIECE = 100  # a batch enters in pieces of at most this fraction of the images: bounds rise before much is kept
 
 
@@ -67,7 +67,7 @@ class Peaks:
         self.crops = Crops.empty()
         self.bounds: Float32Array = np.full(units, -np.inf, np.float32)
         self.seen: list[tuple[int, int]] = []
-        self._prune_at = _SMALL
+        self._prune_at = SMALL
         self._threads = 1
         self._stage: Stage | None = None
 
@@ -113,7 +113,7 @@ class Peaks:
             self._saw(first_image + start, min(first_image + start + piece, last_image))
             if self.crops.nbytes > self._prune_at and self._positions_seen >= self._rank:
                 self._raise_bounds(self._kth_largest(self._rank))
-                self._prune_at = max(_SMALL, int(_GROWTH * self.crops.nbytes))
+                self._prune_at = max(SMALL, int(_GROWTH * self.crops.nbytes))
 
     def _saw(self, first: int, last: int) -> None:
         if self.seen and self.seen[-1][1] == first:

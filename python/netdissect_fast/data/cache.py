@@ -95,6 +95,11 @@ def cached_labels(dataset: ConceptDataset, cache_dir: str | os.PathLike[str] | N
         return None
 
 
+def decoding_threads(threads: int | None) -> int:
+    """How many threads decode labels where ``threads`` are asked for: by default one a processor, at most 8."""
+    return threads or min(8, os.cpu_count() or 1)
+
+
 def _name(dataset: ConceptDataset) -> Path:
     rows, columns = dataset.labels(0).shape
     return Path(f"labels-{FORMAT}", f"{dataset.fingerprint()}-{rows}x{columns}")
@@ -195,7 +200,7 @@ def _packed_images(dataset: ConceptDataset, threads: int | None, progress: bool)
     """Images packed in order by a few threads, that are never far ahead of who reads them."""
     from tqdm import tqdm
 
-    threads = threads or min(8, os.cpu_count() or 1)
+    threads = decoding_threads(threads)
     columns = dataset.vocabulary.columns
 
     def pack(index: int) -> PackedImage:
