@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from netdissect_fast.backends.reference import label_masks
 from netdissect_fast.concepts import ImageLabels, PackedLabels
 
 from .workload import VOCABULARY, image_labels
@@ -28,7 +27,7 @@ def images(request: pytest.FixtureRequest, small: bool) -> list[ImageLabels]:
 
 
 def test_pack(benchmark, images: list[ImageLabels]) -> None:
-    found = label_masks(PackedLabels.pack(images[:1], VOCABULARY), 0)
+    found = PackedLabels.pack(images[:1], VOCABULARY).masks(0)
     for number in np.unique(images[0].maps[images[0].maps > 0]):
         np.testing.assert_array_equal(found[number - 1], (images[0].maps == number).any(axis=0))
     benchmark.group = f"pack {len(images)} images {images[0].shape}"

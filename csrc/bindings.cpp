@@ -142,49 +142,97 @@ struct ScratchMemory {
   CountScratch view() { return {above.data(), rows.data(), strips.data(), item.data(), mask.data(), count.data()}; }
 };
 
-void count(const py::tuple& crop_arrays, int64_t first_image, const py::array& thresholds_array,
-           const py::tuple& y_table, const py::tuple& x_table, std::tuple<int64_t, int64_t> map_size,
-           const py::tuple& label_arrays, const py::array& intersection_array, const py::array& unit_area_array,
-           int64_t threads, const std::string& isa) {
+// Crops, thresholds and axes: what masks depend on, checked.
+struct MaskArrays {
+  CropArrays crops;
+  View<float> thresholds;
+  int64_t height, width, tallest = 1;
+  AxisTable y, x;
+  std::vector<int64_t> start;
+
+  MaskArrays(const py::tuple& crop_arrays, const py::array& thresholds_array, const py::tuple& y_table,
+             const py::tuple& x_table, std::tuple<int64_t, int64_t> map_size)
+      : crops(crop(crop_arrays, 0), crop(crop_arrays, 1), crop(crop_arrays, 2), crop(crop_arrays, 3)),
+        thresholds(thresholds_array, "thresholds", {kAny}),
+        height(side(std::get<0>(map_size))),
+        width(side(std::get<1>(map_size))),
+        y(y_table, height, "y"),
+        x(x_table, width, "x"),
+        start(crops.starts(thresholds.size())) {
+    for (int64_t i = 0; i < crops.count(); ++i) {
+      const Box b = crops.boxes()[i];
+      require(b.y + b.height <= height && b.x + b.width <= width, "crop ", i, " leaves the grid");
+      tallest = std::max<int64_t>(tallest, b.height);
+    }
+  }
+  static py::array crop(const py::tuple& arrays, size_t i) {
+    require(arrays.size() == 4, "crops are 4 arrays");
+    return arrays[i].cast<py::array>();
+  }
+  static int64_t side(int64_t size) {
+    require(size >= 0 && size <= kLargestSide, "map_size must lie between 0 and 65535 on each side");
+    return size;
+  }
+  int64_t tiles() const { return y.axis().tiles * x.axis().tiles; }
+  MaskJob job() const {
+    return {crops.crops(start), thresholds.data(), y.axis(), x.axis(), (x.axis().tiles + kTile - 1) / kTile};
+  }
+  ScratchMemory scratch(size_t slots) const {
+    return {y.axis(), x.axis(), static_cast<size_t>(tallest), static_cast<size_t>(job().row_words), slots};
+  }
+};
+
+void count(const py::tuple& crop_arrays, int64_t first_image, const py::array& thresholds, const py::tuple& y_table,
+           const py::tuple& x_table, std::tuple<int64_t, int64_t> map_size, const py::tuple& label_arrays,
+           const py::array& intersection_array, const py::array& unit_area_array, int64_t threads,
+           const std::string& isa) {
   const Kernels& kernels = select_kernels(isa);
-  require(crop_arrays.size() == 4 && label_arrays.size() == 7, "crops are 4 arrays and labels 7");
-  const CropArrays crops(crop_arrays[0].cast<py::array>(), crop_arrays[1].cast<py::array>(),
-                         crop_arrays[2].cast<py::array>(), crop_arrays[3].cast<py::array>());
-  const View<float> thresholds(thresholds_array, "thresholds", {kAny});
-  const int64_t units = thresholds.size(), height = std::get<0>(map_size), width = std::get<1>(map_size);
-  require(height >= 0 && height <= kLargestSide && width >= 0 && width <= kLargestSide,
-          "map_size must lie between 0 and 65535 on each side");
+  require(label_arrays.size() == 7, "labels are 7 arrays");
+  const MaskArrays arrays(crop_arrays, thresholds, y_table, x_table, map_size);
+  const CropArrays& crops = arrays.crops;
+  const int64_t units = arrays.thresholds.size();
   const View<int64_t> intersection(intersection_array, "intersection", {units, kAny}, true);
   const View<int64_t> unit_area(unit_area_array, "unit_area", {units, kAny}, true);
-  const AxisTable y(y_table, height, "y"), x(x_table, width, "x");
-  const LabelArrays labels(label_arrays, y.axis().tiles * x.axis().tiles, intersection.shape(1), unit_area.shape(1));
+  const LabelArrays labels(label_arrays, arrays.tiles(), intersection.shape(1), unit_area.shape(1));
   positive(threads, "threads");
 
-  const std::vector<int64_t> start = crops.starts(units);
   std::vector<int64_t> image_start(static_cast<size_t>(labels.images()) + 1, 0);
-  int64_t tallest = 1;
   for (int64_t i = 0; i < crops.count(); ++i) {
     const int64_t image = crops.image.data()[i] - first_image;
-    const Box b = crops.boxes()[i];
     require(image >= 0 && image < labels.images(), "crop ", i, " is of an image without labels");
-    require(b.y + b.height <= height && b.x + b.width <= width, "crop ", i, " leaves the grid");
     require(!i || std::tie(crops.image.data()[i - 1], crops.unit.data()[i - 1]) <
                       std::tie(crops.image.data()[i], crops.unit.data()[i]),
             "crops must ascend by image, then unit");
     ++image_start[static_cast<size_t>(image) + 1];
-    tallest = std::max<int64_t>(tallest, b.height);
   }
   std::partial_sum(image_start.begin(), image_start.end(), image_start.begin());
-  const CountJob job{
-      crops.crops(start), image_start.data(), thresholds.data(),     y.axis(),
-      x.axis(),           labels.labels(),    intersection.shape(1), (x.axis().tiles + kTile - 1) / kTile,
-      intersection.out(), unit_area.out()};
+  const CountJob job{arrays.job(),          image_start.data(), labels.labels(),
+                     intersection.shape(1), intersection.out(), unit_area.out()};
   const auto slots = static_cast<size_t>(labels.most_slots());
   const py::gil_scoped_release released;
   parallel_ranges(units, threads, [&](int64_t first, int64_t last, int64_t) {
-    ScratchMemory scratch(job.y, job.x, static_cast<size_t>(tallest), static_cast<size_t>(job.row_words), slots);
+    ScratchMemory scratch = arrays.scratch(slots);
     kernels.count(job, first, last, scratch.view());
   });
+}
+
+// masks(crops, thresholds, y, x, map_size) → words [P, tiles]
+py::array_t<uint64_t> masks(const py::tuple& crop_arrays, const py::array& thresholds, const py::tuple& y_table,
+                            const py::tuple& x_table, std::tuple<int64_t, int64_t> map_size, int64_t threads,
+                            const std::string& isa) {
+  const Kernels& kernels = select_kernels(isa);
+  const MaskArrays arrays(crop_arrays, thresholds, y_table, x_table, map_size);
+  positive(threads, "threads");
+  const int64_t crops = arrays.crops.count(), tiles = arrays.tiles();
+  std::vector<uint64_t> words(static_cast<size_t>(crops * tiles));
+  {
+    const py::gil_scoped_release released;
+    parallel_ranges(crops, threads, [&](int64_t first, int64_t last, int64_t) {
+      ScratchMemory scratch = arrays.scratch(0);
+      kernels.masks(arrays.job(), first, last, scratch.view(), words.data());
+    });
+  }
+  return give(std::move(words), {crops, tiles});
 }
 
 py::tuple pack_labels(const py::array& maps_array, const py::array& columns_array, const py::array& whole_array) {
@@ -223,6 +271,8 @@ PYBIND11_MODULE(_core, m, pybind11::mod_gil_not_used()) {
   m.def("count", &count, py::arg("crops"), py::kw_only(), py::arg("first_image"), py::arg("thresholds"), py::arg("y"),
         py::arg("x"), py::arg("map_size"), py::arg("labels"), py::arg("intersection"), py::arg("unit_area"),
         py::arg("threads") = 1, py::arg("isa") = "");
+  m.def("masks", &masks, py::arg("crops"), py::kw_only(), py::arg("thresholds"), py::arg("y"), py::arg("x"),
+        py::arg("map_size"), py::arg("threads") = 1, py::arg("isa") = "");
   m.def("prune", &prune_crops, py::arg("image"), py::arg("unit"), py::arg("box"), py::arg("values"), py::arg("bounds"),
         py::kw_only(), py::arg("threads") = 1);
   m.def("kth_largest", &kth, py::arg("image"), py::arg("unit"), py::arg("box"), py::arg("values"), py::arg("bounds"),

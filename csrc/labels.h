@@ -32,14 +32,18 @@ struct Labels {  // of consecutive images, all on the same Y×X grid
   const uint8_t* present;       // [N, categories]
 };
 
-struct CountJob {
-  Crops crops;                 // of these images
-  const int64_t* image_start;  // [N+1] into crops
-  const float* thresholds;     // [U]
+struct MaskJob {
+  Crops crops;
+  const float* thresholds;  // [U]
   Axis y, x;
+  int64_t row_words;  // words of 8 tiles in a row of CountScratch::above
+};
+
+struct CountJob {
+  MaskJob masks;               // of the labels' images
+  const int64_t* image_start;  // [N+1] into crops
   Labels labels;
   int64_t concepts;
-  int64_t row_words;      // words of 8 tiles in a row of CountScratch::above
   int64_t* intersection;  // [U, C], added to
   int64_t* unit_area;     // [U, categories], added to
 };

@@ -87,11 +87,25 @@ def count(call: Call) -> None:
     _core.count(crops, labels=labels, y=y, x=x, **a)
 
 
+def masks_call() -> Call:
+    """What count_call's masks depend on."""
+    others = ("first_image", "slot", "word", "whole", "present", "intersection", "unit_area")
+    return {name: value for name, value in count_call().items() if not name.startswith(others)}
+
+
+def masks(call: Call) -> np.ndarray:
+    a = dict(call)
+    crops = tuple(a.pop(name) for name in ("image", "unit", "box", "values"))
+    y, x = (tuple(a.pop(f"{name}_{part}") for part in ("i0", "i1", "f")) for name in "yx")
+    return _core.masks(crops, y=y, x=x, **a)
+
+
 FUNCTIONS: dict[str, tuple[Callable[[], Call], Callable[[Call], Any]]] = {
     "keep": (keep_call, lambda call: _core.keep(**call)),
     "prune": (store_call, lambda call: _core.prune(**call)),
     "kth_largest": (kth_call, lambda call: _core.kth_largest(**call)),
     "count": (count_call, count),
+    "masks": (masks_call, masks),
     "pack": (pack_call, lambda call: _core.pack(**call)),
 }
 
@@ -264,6 +278,16 @@ BAD: list[tuple[str, str, Callable[[Any], Any], type[Exception], str]] = [
     ("count", "unit_area", lambda a: a[:, :1].copy(), V, r"present must have shape \(2, 1\)"),
     ("count", "unit_area", dtype(np.float64), T, "unit_area must be int64, got float64"),
     ("count", "threads", to(0), V, "threads must be at least 1"),
+    ("masks", "unit", entry(1, 3), V, "unit out of range in crop 1"),
+    ("masks", "box", entry((1, 0), 2), V, "crop 1 leaves the grid"),
+    ("masks", "values", shorter, V, "values does not hold what the boxes say"),
+    ("masks", "thresholds", dtype(np.float64), T, "thresholds must be float32"),
+    ("masks", "map_size", to((3, 5)), V, "y points outside the activation grid"),
+    ("masks", "map_size", to((4, -1)), V, "map_size must lie between 0 and 65535"),
+    ("masks", "x_i0", entry(slice(None), [1] + [0] * 9), V, "x does not ascend"),
+    ("masks", "y_f", entry(3, np.nan), V, r"y has a weight outside \[0, 1\)"),
+    ("masks", "threads", to(0), V, "threads must be at least 1"),
+    ("masks", "isa", to("sse9"), V, r"instruction set 'sse9' \(argument isa\)"),
     ("count", "isa", to("sse9"), V, r"instruction set 'sse9' \(argument isa\)"),
     ("pack", "maps", dtype(np.int64), T, "maps must be int32, got int64"),
     ("pack", "maps", lambda a: a[0], V, r"maps must have shape \(\*, \*, \*\), got \(2, 2\)"),
@@ -316,7 +340,7 @@ def test_count_wants_its_tuples_whole(labels: tuple[Any, ...]) -> None:
     options = {name: call[name] for name in ("first_image", "thresholds", "map_size", "intersection", "unit_area")}
     with pytest.raises((TypeError, ValueError)):
         _core.count(crops, y=y, x=x, labels=labels, **options)
-    with pytest.raises(ValueError, match="crops are 4 arrays and labels 7"):
+    with pytest.raises(ValueError, match="crops are 4 arrays"):
         _core.count(crops[:3], y=y, x=x, labels=(call["whole"],) * 7, **options)
 
 

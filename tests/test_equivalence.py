@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from netdissect_fast import _core
 from netdissect_fast.backends import Backend, CountJob, NonFiniteError
 from netdissect_fast.backends.cpu import CpuBackend
+from netdissect_fast.backends.reference import masks
 from netdissect_fast.concepts import ImageLabels, PackedLabels, Vocabulary
 from netdissect_fast.crops import Crops, flush
 from netdissect_fast.grids import AxisTable, make_grid
@@ -197,6 +198,21 @@ def test_count(case: CountCase) -> None:
     for backend in [REFERENCE, *variants()]:
         for got, expected in zip(count(case, backend, crops), wanted, strict=True):
             np.testing.assert_array_equal(got, expected, err_msg=str(vars(backend)))
+
+
+@given(count_cases())
+def test_masks(case: CountCase) -> None:
+    """Reference and every variant give the masks that the dense computation gives; what count counts."""
+    crops = REFERENCE.keep(case.maps, case.bounds, case.first_image)
+    given = crops, case.thresholds, case.axes, (case.maps.shape[2], case.maps.shape[3])
+    y, x = case.axes
+    on = masks(flush(case.maps), case.thresholds, y, x)
+    wanted = on[crops.image - case.first_image, crops.unit]
+    assert on.sum() == wanted.sum()  # no mask lies outside the crops
+    for backend in [REFERENCE, *variants()]:
+        got = backend.masks(*given)
+        assert got.dtype == bool
+        np.testing.assert_array_equal(got, wanted, err_msg=str(vars(backend)))
 
 
 @given(count_cases())

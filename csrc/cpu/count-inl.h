@@ -1,6 +1,7 @@
-// count, written once: every variant_*.cpp includes it after its `Simd` (plain-inl.h). A crop's rows are interpolated
-// along x; then it becomes a compact list of items: 8×8 tiles of label pixels where one of the two rows beside exceeds
-// T. Then two loops without branches: the mask word of every item, and its popcounts against the concepts' words.
+// count and masks, written once: every variant_*.cpp includes it after its `Simd` (plain-inl.h). A crop's rows are
+// interpolated along x; then it becomes a compact list of items: 8×8 tiles of label pixels where one of the two rows
+// beside exceeds T. Then two loops without branches: the mask word of every item, and its popcounts against the
+// concepts' words.
 //
 // Nothing else can be on: for a ≤ b and a weight f < 1 the rounded f·(b − a) is at most the true b − a, so that the
 // rounded a + f·(b − a) never exceeds b. For the same reason a pixel without a sample above T beside it stays off by
@@ -39,7 +40,7 @@ inline bool any_huge(const float* values, int64_t size) {
 
 // The crop's rows interpolated along x, and a bit for every pixel above T. Beyond the crop its edge is repeated, which
 // is at most T.
-inline void interpolate_rows(const CountJob& job, const Box& box, const float* crop, float threshold, Span tx,
+inline void interpolate_rows(const MaskJob& job, const Box& box, const float* crop, float threshold, Span tx,
                              const CountScratch& s) {
   const auto t = Simd::set(threshold);
   for (int64_t r = 0; r < box.height; ++r)
@@ -67,7 +68,7 @@ struct Strip {
 
 // Adds a row of tiles: its strip, and those of its tiles that may be on. Gives the list's new length.
 template <int64_t kPairs>
-int64_t add_items(const CountJob& job, const Box& box, Span tx, int64_t ty, bool all, int64_t items,
+int64_t add_items(const MaskJob& job, const Box& box, Span tx, int64_t ty, bool all, int64_t items,
                   const CountScratch& s) {
   constexpr int64_t kStep = kPairs == 2 ? kTile - 1 : 1;
   auto& strip = static_cast<Strip<kPairs>*>(s.strips)[ty];
@@ -88,8 +89,7 @@ int64_t add_items(const CountJob& job, const Box& box, Span tx, int64_t ty, bool
 }
 
 // Pixels of a tile with a sample above T beside them.
-inline uint64_t beside(const CountJob& job, const Box& box, const float* crop, float threshold, int64_t ty,
-                       int64_t tx) {
+inline uint64_t beside(const MaskJob& job, const Box& box, const float* crop, float threshold, int64_t ty, int64_t tx) {
   const auto above_t = [&](int64_t y, int64_t x) {
     y -= box.y, x -= box.x;
     return y >= 0 && x >= 0 && y < box.height && x < box.width && crop[y * box.width + x] > threshold;
@@ -120,21 +120,14 @@ inline void tally(const CountScratch& s, int64_t items, const uint64_t* words, i
   }
 }
 
-template <int64_t kPairs>
-void count_crop(const CountJob& job, int64_t image, int64_t crop, const CountScratch& s) {
+// The crop's mask as a list of tiles: s.item their numbers, s.mask their words, none of them 0. Gives its length and
+// adds its pixels to `area`. `coming(tile)` is told of every tile that may be in it.
+template <int64_t kPairs, class Coming>
+int64_t list_mask(const MaskJob& job, int64_t crop, const CountScratch& s, int64_t* area, const Coming& coming) {
   const Box box = job.crops.box[crop];
-  const int64_t unit = job.crops.unit[crop];
-  const float threshold = job.thresholds[unit];
+  const float threshold = job.thresholds[job.crops.unit[crop]];
   const Span px = span(job.x, box.x, box.width), py = span(job.y, box.y, box.height);
-  if (px.begin >= px.end || py.begin >= py.end) return;
-
-  const Labels& labels = job.labels;
-  const int64_t slots = labels.slot_start[image + 1] - labels.slot_start[image];
-  const int32_t* concept_of = labels.slot_concept + labels.slot_start[image];
-  int64_t* intersection = job.intersection + unit * job.concepts;
-  for (int64_t slot = 0; slot < slots; ++slot)  // long before they are added to
-    if (concept_of[slot] >= 0) __builtin_prefetch(intersection + concept_of[slot], 1);
-
+  if (px.begin >= px.end || py.begin >= py.end) return 0;
   const float* values = job.crops.values + job.crops.start[crop];
   const Span tx = tiles(px), ty = tiles(py);
   const bool huge = any_huge(values, job.crops.start[crop + 1] - job.crops.start[crop]);
@@ -143,20 +136,37 @@ void count_crop(const CountJob& job, int64_t image, int64_t crop, const CountScr
   for (int64_t t = ty.begin; t < ty.end; ++t) listed = add_items<kPairs>(job, box, tx, t, huge, listed, s);
   const auto* strips = static_cast<const Strip<kPairs>*>(s.strips);
   const auto bar = Simd::set(threshold);
-  const uint64_t* words = labels.words + labels.word_start[image];
-  int64_t items = 0, area = 0;
+  int64_t items = 0;
   for (int64_t i = 0; i < listed; ++i) {
     const int64_t row = s.item[i] >> 16, column = s.item[i] & 0xffff;
     uint64_t mask = Simd::template tile<kPairs>(strips[row].low, strips[row].high, column * kTile,
                                                 job.y.eightfold + row * kTile * kTile, job.y.second[row], bar);
     if (huge) mask &= beside(job, box, values, threshold, row, column);
     const int64_t tile = row * job.x.tiles + column;
-    for (int64_t slot = 0; slot < slots; slot += kBlock) __builtin_prefetch(words + tile * slots + slot);
+    coming(tile);
     s.item[items] = static_cast<int32_t>(tile);
     s.mask[items] = mask;
     items += mask != 0;
-    area += Simd::popcount(mask);
+    *area += Simd::popcount(mask);
   }
+  return items;
+}
+
+template <int64_t kPairs>
+void count_crop(const CountJob& job, int64_t image, int64_t crop, const CountScratch& s) {
+  const int64_t unit = job.masks.crops.unit[crop];
+  const Labels& labels = job.labels;
+  const int64_t slots = labels.slot_start[image + 1] - labels.slot_start[image];
+  const int32_t* concept_of = labels.slot_concept + labels.slot_start[image];
+  int64_t* intersection = job.intersection + unit * job.concepts;
+  for (int64_t slot = 0; slot < slots; ++slot)  // long before they are added to
+    if (concept_of[slot] >= 0) __builtin_prefetch(intersection + concept_of[slot], 1);
+
+  const uint64_t* words = labels.words + labels.word_start[image];
+  int64_t area = 0;
+  const int64_t items = list_mask<kPairs>(job.masks, crop, s, &area, [&](int64_t tile) {
+    for (int64_t slot = 0; slot < slots; slot += kBlock) __builtin_prefetch(words + tile * slots + slot);
+  });
   if (!area) return;
   tally(s, items, words, slots);
   for (int64_t slot = 0; slot < slots; ++slot)
@@ -180,19 +190,28 @@ inline int64_t lower_bound(const int32_t* units, int64_t first, int64_t last, in
 
 template <int64_t kPairs>
 void count_units(const CountJob& job, int64_t first, int64_t last, const CountScratch& scratch) {
+  const int32_t* unit = job.masks.crops.unit;
   for (int64_t image = 0; image < job.labels.images; ++image) {
     const int64_t end = job.image_start[image + 1];
-    for (int64_t crop = lower_bound(job.crops.unit, job.image_start[image], end, first);
-         crop < end && job.crops.unit[crop] < last; ++crop)
+    for (int64_t crop = lower_bound(unit, job.image_start[image], end, first); crop < end && unit[crop] < last; ++crop)
       count_crop<kPairs>(job, image, crop, scratch);
   }
 }
 
 void count(const CountJob& job, int64_t first, int64_t last, const CountScratch& scratch) {
-  if (job.y.pairs == 1)
+  if (job.masks.y.pairs == 1)
     count_units<1>(job, first, last, scratch);
-  else if (job.y.pairs == 2)
+  else if (job.masks.y.pairs == 2)
     count_units<2>(job, first, last, scratch);
   else
     count_units<kTile>(job, first, last, scratch);
+}
+
+void masks(const MaskJob& job, int64_t first, int64_t last, const CountScratch& scratch, uint64_t* words) {
+  for (int64_t crop = first; crop < last; ++crop) {
+    int64_t area = 0;
+    const int64_t items = list_mask<kTile>(job, crop, scratch, &area, [](int64_t) {});
+    uint64_t* mask = words + crop * job.y.tiles * job.x.tiles;
+    for (int64_t i = 0; i < items; ++i) mask[scratch.item[i]] = scratch.mask[i];
+  }
 }

@@ -13,6 +13,8 @@ struct Kernels {
   void (*keep)(const KeepJob& job, int64_t image, int64_t first, int64_t last, float* map_scratch, Kept* kept);
   // count: adds the intersections and areas of units [first, last).
   void (*count)(const CountJob& job, int64_t first, int64_t last, const CountScratch& scratch);
+  // masks: the words [P, tiles] of crops [first, last), which are 0 before.
+  void (*masks)(const MaskJob& job, int64_t first, int64_t last, const CountScratch& scratch, uint64_t* words);
   // store-inl.h: of crops [first, last), for prune and kth_largest.
   void (*shrink)(const Crops& crops, const float* bounds, int64_t first, int64_t last, Box* left);
   void (*count_above)(const Crops& crops, const float* bounds, int64_t first, int64_t last, int64_t* count);

@@ -80,4 +80,4 @@ struct Simd : Plain<Simd> {
 #include "cpu/store-inl.h"
 }  // namespace
 
-const netdissect::Kernels netdissect::kAvx2 = {"avx2", keep, count, shrink, count_above, gather_above};
+const netdissect::Kernels netdissect::kAvx2 = {"avx2", keep, count, masks, shrink, count_above, gather_above};

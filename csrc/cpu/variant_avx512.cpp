@@ -115,4 +115,4 @@ struct Simd {
 #include "cpu/store-inl.h"
 }  // namespace
 
-const netdissect::Kernels netdissect::kAvx512 = {"avx512", keep, count, shrink, count_above, gather_above};
+const netdissect::Kernels netdissect::kAvx512 = {"avx512", keep, count, masks, shrink, count_above, gather_above};

@@ -97,4 +97,4 @@ struct Simd : Plain<Simd> {
 #include "cpu/store-inl.h"
 }  // namespace
 
-const netdissect::Kernels netdissect::kBaseline = {"baseline", keep, count, shrink, count_above, gather_above};
+const netdissect::Kernels netdissect::kBaseline = {"baseline", keep, count, masks, shrink, count_above, gather_above};

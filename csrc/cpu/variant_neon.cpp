@@ -72,4 +72,4 @@ struct Simd : Plain<Simd> {
 #include "cpu/store-inl.h"
 }  // namespace
 
-const netdissect::Kernels netdissect::kNeon = {"neon", keep, count, shrink, count_above, gather_above};
+const netdissect::Kernels netdissect::kNeon = {"neon", keep, count, masks, shrink, count_above, gather_above};

@@ -37,6 +37,18 @@ def count(
 ) -> None:
     """Add the intersections and areas of the crops' masks."""
 
+def masks(
+    crops: tuple[Int32Array, Int32Array, Uint16Array, Float32Array],
+    *,
+    thresholds: Float32Array,  # [U]
+    y: tuple[Int32Array, Int32Array, Float32Array],
+    x: tuple[Int32Array, Int32Array, Float32Array],
+    map_size: tuple[int, int],  # H, W
+    threads: int = ...,
+    isa: str = ...,
+) -> Uint64Array:
+    """Mask of each crop, words [P, tiles] as PackedLabels has them."""
+
 def prune(
     image: Int32Array,
     unit: Int32Array,

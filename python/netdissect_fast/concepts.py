@@ -147,24 +147,43 @@ class PackedLabels:
             whole_start=self.whole_start[first : last + 1],
         )
 
+    def masks(self, image: int) -> dict[int, BoolArray]:
+        """L: column of each concept of an image → bool [Y, X] (SPEC 4)."""
+        size = int(self.grid[image, 0]), int(self.grid[image, 1])
+        concepts = self.slot_concept[slice(*self.slot_start[image : image + 2])]
+        words = self.words[slice(*self.word_start[image : image + 2])]
+        planes = unpack(words.reshape(-1, len(concepts)), size) if len(concepts) else ()
+        found = {int(column): plane for column, plane in zip(concepts, planes, strict=True) if column >= 0}
+        for column in self.whole[slice(*self.whole_start[image : image + 2])]:
+            found[int(column)] = np.ones(size, bool)
+        return found
+
+    def areas(self) -> tuple[Int32Array, Int32Array, Int64Array]:
+        """Every concept of every image: image, column and pixels, each [M], images ascending."""
+        slots, whole = slice(self.slot_start[0], self.slot_start[-1]), slice(self.whole_start[0], self.whole_start[-1])
+        images = np.arange(len(self), dtype=np.int32)
+        image = np.concatenate([np.repeat(images, np.diff(s)) for s in (self.slot_start, self.whole_start)])
+        concept = np.concatenate([self.slot_concept[slots], self.whole[whole]])
+        image_pixels = self.grid[:, 0].astype(np.int64) * self.grid[:, 1]
+        pixels = np.concatenate(
+            [self.slot_area[slots].astype(np.int64), np.repeat(image_pixels, np.diff(self.whole_start))]
+        )
+        order = np.flatnonzero(concept >= 0)
+        order = order[np.argsort(image[order], kind="stable")]
+        return image[order], concept[order], pixels[order]
+
     def concept_area(self, concepts: int) -> Int64Array:
         """G, int64 [C]: pixels that carry each concept, over all images (SPEC 6)."""
         area = np.zeros(concepts, np.int64)
-        slots = slice(self.slot_start[0], self.slot_start[-1])
-        concept, pixels = self.slot_concept[slots], self.slot_area[slots]
-        np.add.at(area, concept[concept >= 0], pixels[concept >= 0].astype(np.int64))
-        image_pixels = self.grid[:, 0].astype(np.int64) * self.grid[:, 1]
-        whole = self.whole[self.whole_start[0] : self.whole_start[-1]]
-        np.add.at(area, whole, np.repeat(image_pixels, np.diff(self.whole_start)))
+        _, concept, pixels = self.areas()
+        np.add.at(area, concept, pixels)
         return area
 
     def category_present(self, vocabulary: Vocabulary) -> BoolArray:
         """P, bool [N, categories]: images that carry a concept of each primary category (SPEC 5)."""
         present = np.zeros((len(self), len(vocabulary.categories) + 1), bool)  # last column: no category
-        for start, concepts in ((self.slot_start, self.slot_concept), (self.whole_start, self.whole)):
-            image, concept = np.repeat(np.arange(len(self)), np.diff(start)), concepts[start[0] : start[-1]]
-            real = concept >= 0
-            present[image[real], vocabulary.category[concept[real]]] = True
+        image, concept, _ = self.areas()
+        present[image, vocabulary.category[concept]] = True
         return np.ascontiguousarray(present[:, :-1])
 
 
@@ -177,6 +196,15 @@ class PackedImage:
     areas: Int32Array
     words: Uint64Array
     whole: Int32Array
+
+
+def unpack(words: Uint64Array, size: tuple[int, int]) -> BoolArray:
+    """Packed words [tiles, slots] of a grid of ``size`` (Y, X) as bool [slots, Y, X]."""
+    tiles = ((size[0] + 7) // 8, (size[1] + 7) // 8)
+    bits = np.unpackbits(np.ascontiguousarray(words).astype("<u8").view(np.uint8), bitorder="little")
+    # [tile rows, tile columns, slots, 8, 8] → [slots, Y, X]
+    planes = bits.reshape(*tiles, words.shape[-1], 8, 8).transpose(2, 0, 3, 1, 4)
+    return planes.reshape(-1, tiles[0] * 8, tiles[1] * 8)[:, : size[0], : size[1]].astype(bool)
 
 
 def pack_image(labels: ImageLabels, columns: Int32Array) -> PackedImage:

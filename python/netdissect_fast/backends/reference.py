@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
-from ..concepts import PackedLabels
 from ..crops import Crops, flush
 from ..grids import AxisTable
 from ..types import BoolArray, Float32Array
@@ -44,23 +44,17 @@ def masks(maps: Float32Array, thresholds: Float32Array, y: AxisTable, x: AxisTab
     return on
 
 
-def label_masks(labels: PackedLabels, image: int) -> dict[int, BoolArray]:
-    """L: column of each concept of an image → bool [Y, X] (SPEC 4)."""
-    height, width = (int(side) for side in labels.grid[image])
-    tiles = ((height + 7) // 8, (width + 7) // 8)
-    slots = slice(*labels.slot_start[image : image + 2])
-    words = labels.words[slice(*labels.word_start[image : image + 2])]
-    bits = np.unpackbits(np.ascontiguousarray(words).astype("<u8").view(np.uint8), bitorder="little")
-    # [tile rows, tile columns, slots, 8, 8] → [slots, Y, X]
-    planes = bits.reshape(*tiles, -1, 8, 8).transpose(2, 0, 3, 1, 4).reshape(-1, tiles[0] * 8, tiles[1] * 8)
-    found = {
-        int(column): planes[slot, :height, :width].astype(bool)
-        for slot, column in enumerate(labels.slot_concept[slots])
-        if column >= 0
-    }
-    for column in labels.whole[slice(*labels.whole_start[image : image + 2])]:
-        found[int(column)] = np.ones((height, width), bool)
-    return found
+def crop_masks(
+    crops: Crops, thresholds: Float32Array, axes: tuple[AxisTable, AxisTable], map_size: tuple[int, int]
+) -> Iterator[BoolArray]:
+    """M of each crop, bool [Y, X], one after the other."""
+    starts = crops.starts()
+    for crop, (y0, x0, height, width) in enumerate(crops.box.astype(int)):
+        t = thresholds[crops.unit[crop]]
+        # Outside the crop nothing exceeds T, and no pixel with a corner there can be on: any such value will do.
+        full = np.full(map_size, t, np.float32)
+        full[y0 : y0 + height, x0 : x0 + width] = crops.values[starts[crop] : starts[crop + 1]].reshape(height, width)
+        yield masks(full, t, *axes)
 
 
 class ReferenceBackend(OnHost):
@@ -87,18 +81,17 @@ class ReferenceBackend(OnHost):
 
     def count(self, job: CountJob) -> None:
         """See Backend.count."""
-        crops, thresholds, present = job.crops, job.thresholds, job.present
-        starts = crops.starts()
-        concepts = [label_masks(job.labels, image) for image in range(len(job.labels))]
-        for crop in range(len(crops)):
-            unit, image = int(crops.unit[crop]), int(crops.image[crop]) - job.first_image
-            y0, x0, height, width = (int(side) for side in crops.box[crop])
-            # Outside the crop nothing exceeds T, and no pixel with a corner there can be on: any such value will do.
-            full = np.full(job.map_size, thresholds[unit], np.float32)
-            full[y0 : y0 + height, x0 : x0 + width] = crops.values[starts[crop] : starts[crop + 1]].reshape(
-                height, width
-            )
-            mask = masks(full, thresholds[unit], *job.axes)
-            job.unit_area[unit] += int(mask.sum()) * present[image]
+        concepts = [job.labels.masks(image) for image in range(len(job.labels))]
+        all_masks = crop_masks(job.crops, job.thresholds, job.axes, job.map_size)
+        for unit, number, mask in zip(job.crops.unit, job.crops.image, all_masks, strict=True):
+            image = int(number) - job.first_image
+            job.unit_area[unit] += int(mask.sum()) * job.present[image]
             for column, concept in concepts[image].items():
                 job.intersection[unit, column] += int((mask & concept).sum())
+
+    def masks(
+        self, crops: Crops, thresholds: Float32Array, axes: tuple[AxisTable, AxisTable], map_size: tuple[int, int]
+    ) -> BoolArray:
+        """See CpuBackend.masks."""
+        found = list(crop_masks(crops, thresholds, axes, map_size))
+        return np.array(found, bool).reshape(-1, len(axes[0]), len(axes[1]))
