@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from os import PathLike
+from typing import Any
 
 
 class NetDissectError(Exception):
@@ -54,3 +56,15 @@ class CapacityError(NetDissectError, MemoryError):
 
 class BackendUnavailable(NetDissectError, ImportError):
     """The backend asked for does not exist on this machine; the message says what to install."""
+
+
+class MissingExtra(NetDissectError, ImportError):
+    """Something asked for needs a package that is not installed; the message says which extra brings it."""
+
+
+def require(module: str, extra: str) -> Any:
+    """The optional package ``module``, or a MissingExtra that names the extra which brings it."""
+    try:
+        return import_module(module)
+    except ImportError as error:
+        raise MissingExtra(f"{module} is not installed: pip install 'netdissect-fast[{extra}]'") from error

@@ -8,19 +8,22 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .concepts import Vocabulary
 from .counts import CountRule, Counts, UnitLabels
 from .crops import flush
-from .errors import ArgumentError, DataError
+from .errors import ArgumentError, DataError, require
 from .grids import Grid
 from .peaks import Peaks
 from .storage import read_arrays, read_json, remove_file, write_arrays, write_json, write_text
-from .tables import UnitRow, result_csv, unit_rows
+from .tables import UnitRow, UnitTable
 from .types import Array, Float32Array, Float64Array, Int64Array
+
+if TYPE_CHECKING:
+    from .data.dataset import ConceptDataset
 
 FORMAT = 1  # of the result folder; raised when older readers would misread it
 
@@ -67,9 +70,18 @@ class LayerResult:
         """The best concept of each unit in each category (SPEC 8)."""
         return UnitLabels.of(self.iou, self.vocabulary)
 
+    @cached_property
+    def table(self) -> UnitTable:
+        """The best concepts of each unit with their areas: what result.csv holds."""
+        return UnitTable.of(self)
+
     def units(self, iou_threshold: float = 0.04) -> list[UnitRow]:
         """One row a unit, in the order of units: label, category, IoU, chance level, threshold, detector or not."""
-        return unit_rows(self, iou_threshold)
+        return self.table.rows(iou_threshold)
+
+    def to_pandas(self) -> Any:
+        """result.csv's columns as a pandas.DataFrame, in the order of units, which count from 0 here."""
+        return self.table.to_pandas()
 
     def detectors(self, iou_threshold: float = 0.04, count: CountRule = "top_label") -> dict[str, int]:
         """Units that detect a concept (IoU above the threshold), by category (SPEC 9).
@@ -77,21 +89,20 @@ class LayerResult:
         ``count``: "top_label" counts a unit once, for its overall label; "per_category" once in every
         category whose best label exceeds the threshold, as the paper's published totals do.
         """
-        return self._by_category(self.labels.detectors(iou_threshold, count))
+        return self.table.detectors(iou_threshold, count)
 
     def unique_detectors(self, iou_threshold: float = 0.04, count: CountRule = "top_label") -> dict[str, int]:
         """Distinct concepts that are detected, by category (SPEC 9); arguments as for ``detectors``."""
-        return self._by_category(self.labels.unique_detectors(iou_threshold, count))
-
-    def _by_category(self, numbers: Int64Array) -> dict[str, int]:
-        return dict(zip(self.vocabulary.categories, numbers.tolist(), strict=True))
+        return self.table.unique_detectors(iou_threshold, count)
 
     def top(self, unit: int, n: int = 10) -> tuple[Int64Array, Float32Array]:
         """Images on which the unit (0-based position) is highest: their indices and maxima, descending.
 
         At most as many as exceed its threshold. ArgumentError where no peaks were kept.
         """
-        return self.require_peaks().top(unit, n)
+        images, maxima = self.require_peaks().top(unit, n)
+        above = maxima > self.thresholds[unit]  # peaks may have been kept for a larger quantile
+        return images[above], maxima[above]
 
     def require_peaks(self) -> Peaks:
         """The peaks, or an ArgumentError that says why there are none."""
@@ -115,7 +126,7 @@ class LayerResult:
             self.peaks.save(peaks_path)
         else:
             remove_file(peaks_path)  # of an earlier result
-        write_text(folder / "result.csv", result_csv(self))
+        write_text(folder / "result.csv", self.table.to_csv())
 
     @classmethod
     def load(cls, folder: Path, name: str, vocabulary: Vocabulary, grid: Grid) -> LayerResult:
@@ -146,10 +157,14 @@ class LayerResult:
 
 @dataclass
 class Dissection(Mapping[str, LayerResult]):
-    """The layers dissected in one run, by name; ``run`` holds its settings, versions, data set and timings."""
+    """The layers dissected in one run, by name; ``run`` holds its settings, versions, data set and timings.
+
+    data   the images and labels, where they are at hand; not saved
+    """
 
     layers: dict[str, LayerResult]
     run: dict[str, Any] = field(default_factory=dict)
+    data: ConceptDataset | None = field(default=None, repr=False, compare=False)
 
     def __getitem__(self, name: str) -> LayerResult:
         if name not in self.layers:
@@ -169,6 +184,13 @@ class Dissection(Mapping[str, LayerResult]):
     def vocabulary(self) -> Vocabulary:
         """The concepts, the same for all layers."""
         return next(iter(self.layers.values())).vocabulary
+
+    def to_pandas(self) -> Any:
+        """The tables of all layers as one pandas.DataFrame, with the layer's name as first column."""
+        pandas = require("pandas", "pandas")
+        return pandas.concat({name: layer.to_pandas() for name, layer in self.items()}, names=["layer"]).reset_index(
+            level="layer"
+        )
 
     def save(self, out: str | Path) -> None:
         """Write the result folder (SPEC 6); run.json last, so that a folder with one is complete."""
@@ -193,7 +215,7 @@ class Dissection(Mapping[str, LayerResult]):
 def layer_folders(names: Mapping[str, object]) -> dict[str, str]:
     """A folder name for each layer: its own name, with what file systems dislike replaced."""
     folders: dict[str, str] = {}
-    taken = {"run.json"}  # some file systems ignore case
+    taken = {"run.json", "report"}  # some file systems ignore case
     for name in names:
         folder = re.sub(r"[^\w.@-]+", "_", name)[:50].strip(".") or "layer"
         while folder.lower() in taken:
