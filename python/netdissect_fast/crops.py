@@ -99,10 +99,19 @@ class Crops:
 
     def ordered(self) -> Crops:
         """A copy in ascending order of (image, unit)."""
-        order = np.lexsort((self.unit, self.image))
-        starts = self.starts()
-        sizes = np.diff(starts)[order]
+        return self.take(np.lexsort((self.unit, self.image)))
+
+    def maxima(self) -> Float32Array:
+        """float32 [P]: the largest value of each crop."""
+        if not len(self):
+            return np.zeros(0, np.float32)
+        return np.asarray(np.maximum.reduceat(self.values, self.starts()[:-1]), np.float32)
+
+    def take(self, order: Int64Array, starts: Int64Array | None = None) -> Crops:
+        """A copy of some crops, in the order of these positions."""
+        starts = self.starts() if starts is None else starts
+        sizes = starts[order + 1] - starts[order]
         # Source position of every value: the start of its crop, minus where that crop lands, counted up.
         landing = np.concatenate([np.zeros(1, np.int64), np.cumsum(sizes)])[:-1]
-        source = np.repeat(starts[:-1][order] - landing, sizes) + np.arange(len(self.values))
+        source = np.repeat(starts[order] - landing, sizes) + np.arange(sizes.sum())
         return Crops(self.image[order], self.unit[order], self.box[order], self.values[source])

@@ -14,6 +14,7 @@ from .config import versions
 from .counts import CategoryRule, check_option
 from .data.dataset import ConceptDataset
 from .data.loading import LabelsAhead, Preprocessing, image_batches
+from .data.sources import source_of
 from .grids import Alignment
 from .hooks import Tokens, unwrap, watch
 from .peaks import Quantile, exact_quantile
@@ -167,7 +168,7 @@ def dissect(
         "threads": chosen.threads,
         "torch_threads": torch.get_num_threads(),
     }
-    dataset = {"name": repr(data), "images": len(data), "fingerprint": data.fingerprint()}
+    dataset = {"name": repr(data), "images": len(data), "fingerprint": data.fingerprint(), "source": source_of(data)}
     record = {
         "model": type(unwrap(model)).__name__,
         "settings": settings,
@@ -175,7 +176,7 @@ def dissect(
         "data": dataset,
         "timings": {name: round(seconds, 3) for name, seconds in timings.items()},
     }
-    dissection = Dissection(results, record)
+    dissection = Dissection(results, record, data)
     if out is not None:
         dissection.save(out)
     return dissection

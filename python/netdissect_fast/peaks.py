@@ -70,6 +70,7 @@ class Peaks:
         self._prune_at = SMALL
         self._threads = 1
         self._stage: Stage | None = None
+        self._by_unit: tuple[Int64Array, Int64Array, Int64Array] | None = None  # while the crops stay as they are
 
     def __repr__(self) -> str:
         return (
@@ -98,6 +99,7 @@ class Peaks:
             raise ShapeError(
                 f"expected maps [B, {self.units}, {self.map_size[0]}, {self.map_size[1]}], got {list(maps.shape)}"
             )
+        self._by_unit = None
         last_image = first_image + len(maps)
         self._threads = backend.threads
         if last_image > self.images or first_image < (self.seen[-1][1] if self.seen else 0):
@@ -132,13 +134,14 @@ class Peaks:
         return _core.kth_largest(*self.crops.arrays, self.bounds, rank, threads=self._threads)
 
     def _raise_bounds(self, bounds: Float32Array) -> None:
+        self._by_unit = None
         self.bounds = bounds
         self.crops.truncate(*_core.prune(*self.crops.arrays, bounds, threads=self._threads))
 
     def settle(self) -> None:
         """Take over what a device still holds back. The backend's NonFiniteError may come only here."""
         if self._stage is not None:
-            stage, self._stage = self._stage, None
+            stage, self._stage, self._by_unit = self._stage, None, None
             self.crops.append(stage.drain())
 
     def thresholds(self, quantile: Quantile | None = None) -> Float32Array:
@@ -199,17 +202,24 @@ class Peaks:
         """Images in which the unit exceeds its bound somewhere."""
         return int((self.crops.unit == unit).sum())
 
+    def of_unit(self, unit: int) -> Crops:
+        """A copy of the unit's crops, images ascending. ArgumentError for a unit that does not exist."""
+        if not 0 <= unit < self.units:
+            raise ArgumentError(f"unit {unit} does not exist: the layer has units 0 to {self.units - 1}")
+        if self._by_unit is None:
+            order = np.argsort(self.crops.unit, kind="stable")
+            edges = np.searchsorted(self.crops.unit[order], np.arange(self.units + 1))
+            self._by_unit = order, edges, self.crops.starts()
+        order, edges, starts = self._by_unit
+        return self.crops.take(order[edges[unit] : edges[unit + 1]], starts)
+
     def top(self, unit: int, n: int = 10) -> tuple[Int64Array, Float32Array]:
         """Images with the unit's highest activations: their numbers and maxima, descending; ties to the smaller number.
 
         At most as many as exceed the threshold.
         """
-        if not 0 <= unit < self.units:
-            raise ArgumentError(f"unit {unit} does not exist: the layer has units 0 to {self.units - 1}")
-        mine = np.flatnonzero(self.crops.unit == unit)
-        starts = self.crops.starts()
-        maxima = np.array([self.crops.values[starts[i] : starts[i + 1]].max() for i in mine], np.float32)
-        images = self.crops.image[mine].astype(np.int64)
+        mine = self.of_unit(unit)
+        maxima, images = mine.maxima(), mine.image.astype(np.int64)
         order = np.lexsort((images, -maxima))[:n]
         return images[order], maxima[order]
 

@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -55,7 +55,7 @@ class Broden:
         kept = keep_categories(read_categories(self.path / "category.csv"), categories)
         tables = read_vocabulary(self.path, kept)
         self.vocabulary: Vocabulary = tables.vocabulary
-        self.split = split
+        self.split, self._asked, self._strict = split, None if categories is None else kept, strict
         self.skipped: tuple[DataError, ...] = ()
         self._images = os.path.realpath(self.path / "images")
         if not Path(self._images).is_dir():
@@ -74,6 +74,12 @@ class Broden:
     def __repr__(self) -> str:
         concepts, categories = len(self.vocabulary), ", ".join(self.vocabulary.categories)
         return f"Broden({str(self.path)!r}: {len(self)} images, {concepts} concepts; {categories})"
+
+    def source(self) -> dict[str, Any]:
+        """How to open it again, as plain values."""
+        categories = None if self._asked is None else list(self._asked)
+        path = str(self.path.resolve())
+        return {"kind": "broden", "path": path, "split": self.split, "categories": categories, "strict": self._strict}
 
     def name(self, index: int) -> str:
         """Path of the image under images/."""

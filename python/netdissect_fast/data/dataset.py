@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -23,7 +23,8 @@ class DataWarning(UserWarning):
 class ConceptDataset(Protocol):
     """N images with dense labels of C concepts.
 
-    Objects must pickle, for data loader workers, and ``labels`` must bear being called by several threads.
+    Objects must pickle, for data loader workers, and ``image`` and ``labels`` must bear being called by several
+    threads. One that also has ``source()``, as ours do, is found again by a report of a saved run.
     """
 
     @property
@@ -73,6 +74,16 @@ class Subset:
 
     def __len__(self) -> int:
         return len(self.indices)
+
+    def source(self) -> dict[str, Any] | None:
+        """How to open it again, as plain values; None where the data set that it is of does not say."""
+        of = getattr(self.dataset, "source", lambda: None)()
+        if of is None:
+            return None
+        if isinstance(self.indices, range):
+            start, stop, step = self.indices.start, self.indices.stop, self.indices.step
+            return {"kind": "range", "of": of, "start": start, "stop": stop, "step": step}
+        return {"kind": "subset", "of": of, "indices": list(self.indices)}
 
     def image(self, index: int) -> Image:
         """See ConceptDataset."""

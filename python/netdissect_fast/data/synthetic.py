@@ -85,6 +85,10 @@ class Synthetic:
     def __repr__(self) -> str:
         return f"Synthetic(images={self.images}, seed={self.seed}, size={self.size}, split={self.split!r})"
 
+    def source(self) -> dict[str, Any]:
+        """How to open it again, as plain values."""
+        return {"kind": "synthetic", "images": self.images, "seed": self.seed, "size": self.size, "split": self.split}
+
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_last": None}
 

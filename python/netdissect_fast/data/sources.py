@@ -1,0 +1,69 @@
+"""Finding a run's data set again: each data set of ours says how it was opened, as plain values for run.json."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ..errors import ArgumentError, NetDissectError
+from .broden import Broden
+from .dataset import ConceptDataset, Subset
+from .synthetic import Synthetic
+
+
+def _subset(of: dict[str, Any], indices: list[int]) -> Subset:
+    return Subset(open_source(of), indices)
+
+
+def _range(of: dict[str, Any], start: int, stop: int, step: int) -> Subset:
+    return Subset(open_source(of), range(start, stop, step))
+
+
+_KINDS: dict[str, Callable[..., ConceptDataset]] = {
+    "broden": Broden,
+    "range": _range,
+    "subset": _subset,
+    "synthetic": Synthetic,
+}
+
+
+def source_of(data: ConceptDataset) -> dict[str, Any] | None:
+    """What ``open_source`` opens the same data set from; None for a class of the user's own without ``source()``."""
+    source = getattr(data, "source", None)
+    return source() if callable(source) else None
+
+
+def open_source(source: dict[str, Any]) -> ConceptDataset:
+    """The data set that ``source_of`` described. ArgumentError where it describes none; else what opening raises."""
+    try:
+        options = dict(source)
+        return _KINDS[options.pop("kind")](**options)
+    except NetDissectError:
+        raise
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+        raise ArgumentError(f"run.json does not say how to open the data set ({error!r}): give it (--data)") from error
+
+
+def data_of_run(run: dict[str, Any]) -> ConceptDataset:
+    """The data set of a loaded run, opened from where run.json says it was.
+
+    Raises ArgumentError where it does not say, or the data set there is not the one that was dissected.
+    """
+    record = run.get("data")
+    source = record.get("source") if isinstance(record, dict) else None
+    if not isinstance(source, dict):
+        raise ArgumentError("run.json does not say where the images are: give the data set (--data)")
+    data = open_source(source)
+    check_same(data, run)
+    return data
+
+
+def check_same(data: ConceptDataset, run: dict[str, Any]) -> None:
+    """Raise ArgumentError unless ``data`` is what the run dissected; a run that does not tell is trusted."""
+    record = run.get("data")
+    wanted = record.get("fingerprint") if isinstance(record, dict) else None
+    if wanted is not None and data.fingerprint() != wanted:
+        raise ArgumentError(
+            f"{data!r} is not the data set that was dissected: its images, labels or selection have changed; "
+            "give the right one (--data)"
+        )
