@@ -22,6 +22,7 @@ if _core.__version__ != __version__:  # an old extension beside new Python files
     )
 
 if TYPE_CHECKING:
+    from . import plot
     from .concepts import ImageLabels, PackedLabels, Vocabulary
     from .config import show_config
     from .counts import Counts
@@ -34,9 +35,11 @@ if TYPE_CHECKING:
     from .estimating import Estimate, estimate
     from .grids import Grid
     from .hooks import Tokens, watch
+    from .pages import Report, report
     from .peaks import Peaks
     from .results import Dissection, LayerResult, load
     from .scoring import score, score_peaks
+    from .tables import UnitTable, compare_csv
 
 _WHERE = {
     "Broden": "data.broden",
@@ -51,13 +54,17 @@ _WHERE = {
     "PackedLabels": "concepts",
     "Peaks": "peaks",
     "Preprocess": "data.preprocess",
+    "Report": "pages",
     "Subset": "data.dataset",
     "Synthetic": "data.synthetic",
     "Tokens": "hooks",
+    "UnitTable": "tables",
     "Vocabulary": "concepts",
+    "compare_csv": "tables",
     "dissect": "dissection",
     "estimate": "estimating",
     "load": "results",
+    "report": "pages",
     "score": "scoring",
     "score_peaks": "scoring",
     "show_config": "config",
@@ -77,14 +84,19 @@ __all__ = [
     "PackedLabels",
     "Peaks",
     "Preprocess",
+    "Report",
     "Subset",
     "Synthetic",
     "Tokens",
+    "UnitTable",
     "Vocabulary",
     "__version__",
+    "compare_csv",
     "dissect",
     "estimate",
     "load",
+    "plot",
+    "report",
     "score",
     "score_peaks",
     "show_config",
@@ -93,6 +105,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    if name == "plot":  # a module, not a name in one
+        return import_module(".plot", __name__)
     if name not in _WHERE:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(import_module(f".{_WHERE[name]}", __name__), name)

@@ -17,6 +17,7 @@ _EPILOG = """examples:
   netdissect-fast demo
   netdissect-fast dissect --model net.py:make --weights net.pth --layers layer3,layer4 \\
       --data broden1_224 --out results/net
+  netdissect-fast report results/net
 """
 
 
@@ -30,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"netdissect-fast: error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("netdissect-fast: interrupted; nothing was written", file=sys.stderr)
+        print("netdissect-fast: interrupted; nothing was left half written", file=sys.stderr)
         return 130
     except BrokenPipeError:  # the reader, such as head, has gone
         sys.stderr.close()
@@ -48,6 +49,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_dissect(commands)
+    _add_report(commands)
 
     demo = commands.add_parser("demo", help="dissect a small network on drawn scenes: no download, under a minute")
     demo.add_argument("--out", type=Path, default=Path("netdissect_demo"), help="result folder (default: %(default)s)")
@@ -113,6 +115,67 @@ def _add_dissect(commands: Any) -> None:
     how("--json", action="store_true", help="print JSON instead of tables")
 
 
+def _add_report(commands: Any) -> None:
+    report = commands.add_parser(
+        "report",
+        help="write a static site of a result: layers, units with pictures, concepts",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    add = report.add_argument
+    report.set_defaults(command=_report)
+    add("run", type=Path, help="result folder of dissect --out, or anybody's result.csv")
+    add("--out", type=Path, help="folder for the site; default: report in the result folder, or beside the file")
+    add("--data", type=Path, help="the data set, where it is no longer where it was when it was dissected")
+    add("--compare", type=Path, action="append", default=[], metavar="RUN",
+        help="another result folder or result.csv to show beside; may be given again")  # fmt: skip
+    add("--no-pictures", action="store_true", help="tables only; needs no data set")
+    add("--top-images", type=int, default=10, help="pictures of a unit, at most")
+    add("--picture-size", type=int, default=224, help="pixels on their longer side")
+    add("--outline", action="store_true", help="draw a line along the mask's edge")
+    add("--heat-map", action="store_true", help="add a heat map of each picture")
+    add("--iou-threshold", type=float, default=0.04, help="IoU above which a unit is a detector")
+    add("--threads", type=int, help="that draw; default: all cores")
+    add("--cache", type=Path, help="folder for packed labels; default: NETDISSECT_FAST_CACHE or the user's cache")
+    add("--quiet", action="store_true", help="no progress bars")
+
+
+def _report(arguments: argparse.Namespace) -> None:
+    from .data.sources import moved_data
+    from .pages import report
+    from .results import load
+    from .tables import UnitTable, compare_csv
+
+    def read(path: Path) -> Any:
+        return compare_csv(path) if path.suffix == ".csv" else load(path)
+
+    result = read(arguments.run)
+    compare: dict[str, UnitTable] = {}
+    for path in arguments.compare:
+        other = read(path)
+        tables = {"": other} if isinstance(other, UnitTable) else {name: layer.table for name, layer in other.items()}
+        compare |= {" ".join(filter(None, (path.stem, name))): table for name, table in tables.items()}
+    folder = arguments.run.parent if isinstance(result, UnitTable) else arguments.run
+    data = None
+    if arguments.data is not None and not isinstance(result, UnitTable):
+        data = moved_data(result.run, arguments.data)
+    written = report(
+        result,
+        arguments.out or folder / "report",
+        data=data,
+        compare=compare,
+        pictures=not arguments.no_pictures,
+        top_images=arguments.top_images,
+        picture_size=arguments.picture_size,
+        outline=arguments.outline,
+        heat_map=arguments.heat_map,
+        iou_threshold=arguments.iou_threshold,
+        threads=arguments.threads,
+        cache=arguments.cache,
+        progress=not arguments.quiet,
+    )
+    print(f"{written}\n{written.index}")
+
+
 def _dissect(arguments: argparse.Namespace) -> None:
     import torch
 
@@ -161,7 +224,7 @@ def _dissect(arguments: argparse.Namespace) -> None:
     images, seconds = result.run["data"]["images"], result.run["timings"]
     print(f"{images} images; seconds: " + ", ".join(f"{name} {value:.1f}" for name, value in seconds.items()))
     if arguments.out:
-        print(f"written to {arguments.out}")
+        print(f"written to {arguments.out}; pictures: netdissect-fast report {arguments.out}")
 
 
 def _moved(model: Any, device: str) -> Any:
@@ -198,7 +261,7 @@ def _preprocess(arguments: argparse.Namespace, model: Any) -> Any:
 
 
 def _demo(arguments: argparse.Namespace) -> None:
-    from .demo import LAYER, run_demo
+    from .demo import LAYER, report_demo, run_demo
     from .summary import layer_text
 
     results = run_demo(arguments.out, seed=arguments.seed, images=arguments.images)
@@ -206,7 +269,8 @@ def _demo(arguments: argparse.Namespace) -> None:
         print(f"{name} weights\n{layer_text(result[LAYER])}\n")
     unique = {name: sum(result[LAYER].unique_detectors().values()) for name, result in results.items()}
     print(f"concepts that units detect: {unique['trained']} after training, {unique['random']} with random weights")
-    print(f"results and drawn scenes are in {arguments.out}")
+    print(f"results and drawn scenes are in {arguments.out}; open the report:")
+    print(report_demo(arguments.out, results).index)
 
 
 def _synth(arguments: argparse.Namespace) -> None:

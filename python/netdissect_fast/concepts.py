@@ -158,6 +158,20 @@ class PackedLabels:
             found[int(column)] = np.ones(size, bool)
         return found
 
+    def mask(self, image: int, concept: int) -> BoolArray:
+        """L of one concept of an image, by its column, bool [Y, X]; all off where the image does not carry it."""
+        size = int(self.grid[image, 0]), int(self.grid[image, 1])
+        if concept in self.whole[slice(*self.whole_start[image : image + 2])]:
+            return np.ones(size, bool)
+        concepts = self.slot_concept[slice(*self.slot_start[image : image + 2])]
+        slot = np.flatnonzero(concepts == concept)
+        words = self.words[slice(*self.word_start[image : image + 2])]
+        return (
+            np.asarray(unpack(words.reshape(-1, len(concepts))[:, slot], size)[0])
+            if len(slot)
+            else np.zeros(size, bool)
+        )
+
     def areas(self) -> tuple[Int32Array, Int32Array, Int64Array]:
         """Every concept of every image: image, column and pixels, each [M], images ascending."""
         slots, whole = slice(self.slot_start[0], self.slot_start[-1]), slice(self.whole_start[0], self.whole_start[-1])

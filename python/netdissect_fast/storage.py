@@ -22,20 +22,23 @@ _STALE = 24 * 3600  # seconds after which an unfinished folder's process is sure
 
 
 @contextmanager
-def atomic_file(path: Path) -> Iterator[IO[bytes]]:
+def atomic_file(path: Path, sync: bool = True) -> Iterator[IO[bytes]]:
     """Open ``path`` for writing so that a reader sees the old file or the whole new one, never half of it.
 
-    Raises OutputError, and leaves nothing behind, where the file cannot be written.
+    ``sync=False``: for many small files that can be made again, this does not wait for the disk, so that a power
+    failure may leave one empty. Raises OutputError, and leaves nothing behind, where the file cannot be written.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("wb") as file:
             yield file
-            file.flush()
-            os.fsync(file.fileno())
+            if sync:
+                file.flush()
+                os.fsync(file.fileno())
         temporary.replace(path)
-        _sync_folder(path.parent)
+        if sync:
+            _sync_folder(path.parent)
     except OSError as error:
         raise _output_error(path, error) from error
     finally:

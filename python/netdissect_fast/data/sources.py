@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from ..errors import ArgumentError, NetDissectError
@@ -56,6 +57,26 @@ def data_of_run(run: dict[str, Any]) -> ConceptDataset:
     data = open_source(source)
     check_same(data, run)
     return data
+
+
+def moved_data(run: dict[str, Any], path: Path) -> ConceptDataset:
+    """The run's data set from another folder, opened as it was then; raises as ``data_of_run``."""
+    record = run.get("data")
+    source = record.get("source") if isinstance(record, dict) else None
+    try:
+        return open_source(_moved(source, str(path)))
+    except ArgumentError:
+        return Broden(path)
+
+
+def _moved(source: Any, path: str) -> dict[str, Any]:
+    """The source with the folder at its bottom replaced."""
+    if isinstance(source, dict) and "of" in source:
+        return {**source, "of": _moved(source["of"], path)}
+    return {
+        **(source if isinstance(source, dict) and source.get("kind") == "broden" else {"kind": "broden"}),
+        "path": path,
+    }
 
 
 def check_same(data: ConceptDataset, run: dict[str, Any]) -> None:

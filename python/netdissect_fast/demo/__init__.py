@@ -13,6 +13,8 @@ from ..results import Dissection
 if TYPE_CHECKING:
     from torch import nn
 
+    from ..pages import Report
+
 CHECKPOINT = Path(__file__).with_name("demo.safetensors")
 LAYER = "layer4"
 PIXELS = 128  # the drawn scenes and the network's input
@@ -62,6 +64,17 @@ def networks() -> dict[str, nn.Module]:
         random, trained = network(concepts).eval(), network(concepts).eval()
     trained.load_state_dict(trained_weights)
     return {"trained": trained, "random": random}
+
+
+def report_demo(out: Path, results: dict[str, Dissection], progress: bool = True) -> Report:
+    """Write the report of ``run_demo``'s results: the trained network, its random twin beside it."""
+    from ..pages import report
+
+    trained, random = results["trained"], results["random"]
+    return report(
+        trained, out / "report", compare={"random weights": random[LAYER]}, outline=True, cache=out / "cache",
+        progress=progress,
+    )  # fmt: skip
 
 
 def run_demo(out: Path, seed: int = 0, images: int = 600, progress: bool = True) -> dict[str, Dissection]:

@@ -1,0 +1,286 @@
+"""What the pages show, as plain values: templates arrange them and compute nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..concepts import PackedLabels, Vocabulary
+from ..plot import category_colours
+from ..results import LayerResult
+from ..tables import UnitRow, UnitTable
+from ..types import Float32Array, Float64Array, Int64Array
+
+TOP_CONCEPTS = 5  # of each category, on a unit's page
+NEAREST = 6  # units beside a unit
+BINS = 32  # of a histogram
+UNITS_OF_A_CONCEPT = 10  # of a layer, besides those that detect it
+IMAGES_OF_A_CONCEPT = 100  # listed on its page
+
+
+class Bar(NamedTuple):
+    """One concept of the bar chart: how many units detect it."""
+
+    concept: str
+    category: str
+    units: int
+
+
+class ConceptRow(NamedTuple):
+    """One concept of a unit: pixels of both, of the unit's mask in images with the category, of the concept."""
+
+    column: int  # in the vocabulary
+    concept: str
+    iou: float
+    chance: float
+    intersection: int
+    unit_area: int
+    concept_area: int
+
+
+class Neighbour(NamedTuple):
+    """A unit whose mask overlaps another's."""
+
+    row: UnitRow
+    overlap: float
+
+
+class Histogram(NamedTuple):
+    """The activations of a unit above its threshold: their number, range, and the bins' shares of the highest bin."""
+
+    values: int
+    low: float
+    high: float
+    bins: list[int]
+    heights: list[float]
+
+
+class TopImage(NamedTuple):
+    """An image on which a unit is high."""
+
+    image: int
+    name: str
+    maximum: float
+
+
+class UnitOfConcept(NamedTuple):
+    """A unit on a concept's page."""
+
+    layer: Layer
+    row: UnitRow
+    iou: float  # with this concept
+    labelled: bool  # it is the unit's label
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One layer of a report, or one file beside it.
+
+    folder   of its pages, relative to the report's
+    result   None where only a table is known
+    tops     by unit: images on which it is highest, and how high; empty without peaks
+    overlap  float64 [U, U] of the units' masks; None where it is not known
+    """
+
+    table: UnitTable
+    folder: str
+    iou_threshold: float
+    result: LayerResult | None = None
+    tops: list[tuple[Int64Array, Float32Array]] = field(default_factory=list)
+    overlap: Float64Array | None = None
+
+    @property
+    def name(self) -> str:
+        """The layer's name."""
+        return self.table.name
+
+    @cached_property
+    def rows(self) -> list[UnitRow]:
+        """One row a unit, in the order of units."""
+        return self.table.rows(self.iou_threshold)
+
+    @cached_property
+    def ranked(self) -> list[int]:
+        """Positions of the units, best first."""
+        return [int(u) for u in self.table.ranked]
+
+    @cached_property
+    def rank(self) -> dict[int, int]:
+        """Position → rank, 1 for the best unit."""
+        return {u: rank for rank, u in enumerate(self.ranked, 1)}
+
+    @cached_property
+    def colours(self) -> dict[str, str]:
+        """Colour of each category."""
+        return category_colours(self.table.vocabulary.categories)
+
+    @cached_property
+    def bars(self) -> list[Bar]:
+        """The paper's bar chart."""
+        found = self.table.detected(self.iou_threshold)
+        return [Bar(concept, category, units) for (category, concept), units in found.items()]
+
+    @cached_property
+    def detectors(self) -> dict[str, int]:
+        """By category, the overall label counted."""
+        return self.table.detectors(self.iou_threshold)
+
+    @cached_property
+    def unique(self) -> dict[str, int]:
+        """Distinct concepts by category."""
+        return self.table.unique_detectors(self.iou_threshold)
+
+    @cached_property
+    def per_category(self) -> tuple[int, int]:
+        """Detectors and unique detectors as the paper's totals count them."""
+        counts = self.table.labels.detectors(self.iou_threshold, "per_category")
+        unique = self.table.labels.unique_detectors(self.iou_threshold, "per_category")
+        return int(counts.sum()), int(unique.sum())
+
+    @cached_property
+    def chance(self) -> float:
+        """Median chance level of the units' labels; NaN where it is not known."""
+        known = self.table.chance[np.isfinite(self.table.chance) & (self.table.top[1] >= 0)]
+        return float(np.median(known)) if len(known) else float("nan")
+
+    @cached_property
+    def thresholds(self) -> tuple[float, float] | None:
+        """The lowest and highest T; None where they are not known."""
+        known = self.table.threshold[np.isfinite(self.table.threshold)]
+        return (float(known.min()), float(known.max())) if len(known) else None
+
+    def column(self, u: int) -> int:
+        """A unit's label as a column of the vocabulary; −1: none."""
+        return int(self.table.top[1][u])
+
+    def page(self, u: int) -> str:
+        """Path of a unit's page in the layer's folder."""
+        return f"unit-{int(self.table.unit[u])}.html"
+
+    def picture(self, u: int, kind: str) -> str:
+        """Path of a unit's strip in the layer's folder."""
+        return f"pictures/{int(self.table.unit[u])}-{kind}.jpg"
+
+    def top_concepts(self, u: int) -> dict[str, list[ConceptRow]]:
+        """The best concepts of each category, by category; only those that the unit meets."""
+        if self.result is None:
+            return {}
+        result, words = self.result, self.result.vocabulary
+        found = {}
+        for c, category in enumerate(words.categories):
+            columns = np.flatnonzero(words.category == c)
+            best = columns[np.argsort(-result.iou[u, columns], kind="stable")][:TOP_CONCEPTS]
+            found[category] = [
+                ConceptRow(
+                    int(n),
+                    words.names[n],
+                    float(result.iou[u, n]),
+                    float(result.chance[u, n]),
+                    int(result.counts.intersection[u, n]),
+                    int(result.counts.unit_area[u, c]),
+                    int(result.counts.concept_area[n]),
+                )
+                for n in best
+                if result.iou[u, n] > 0
+            ]
+        return found
+
+    def histogram(self, u: int) -> Histogram | None:
+        """Of the activations above T, all of which the peaks hold; None without peaks, or where nothing exceeds T."""
+        if self.result is None or self.result.peaks is None:
+            return None
+        low = self.result.thresholds[u]
+        values: Float32Array = self.result.peaks.of_unit(u).values
+        values = values[values > low]
+        if not len(values):
+            return None
+        high = float(values.max())
+        bins = np.histogram(values.astype(np.float64), BINS, (float(low), high))[0]
+        return Histogram(len(values), float(low), high, bins.tolist(), (bins / bins.max()).tolist())
+
+    def neighbours(self, u: int) -> list[Neighbour]:
+        """The units whose masks overlap this one's most, the nearest first."""
+        if self.overlap is None:
+            return []
+        others = self.overlap[u].copy()
+        others[u] = 0
+        nearest = np.argsort(-others, kind="stable")[:NEAREST]
+        return [Neighbour(self.rows[v], float(others[v])) for v in nearest.tolist() if others[v] > 0]
+
+
+@dataclass(frozen=True)
+class Concepts:
+    """The concepts of a data set, who detects them and which images carry them.
+
+    areas   edges int64 [C+1] into images and pixels, [M] each, grouped by concept; None without the data set
+    """
+
+    vocabulary: Vocabulary
+    layers: list[Layer]
+    areas: tuple[Any, Any, Int64Array] | None
+
+    @classmethod
+    def of(cls, vocabulary: Vocabulary, layers: list[Layer], labels: PackedLabels | None) -> Concepts:
+        """From what a report has at hand."""
+        return cls(vocabulary, layers, None if labels is None else _by_concept(labels, len(vocabulary)))
+
+    def page(self, column: int) -> str:
+        """Path of a concept's page in the folder of concepts."""
+        return f"{int(self.vocabulary.numbers[column])}.html"
+
+    def picture(self, column: int) -> str:
+        """Path of its strip, likewise."""
+        return f"pictures/{int(self.vocabulary.numbers[column])}.jpg"
+
+    def category(self, column: int) -> str:
+        """The primary category; "" where the concept has none."""
+        c = int(self.vocabulary.category[column])
+        return self.vocabulary.categories[c] if c >= 0 else ""
+
+    def images(self, column: int) -> tuple[Int64Array, Int64Array]:
+        """The images that carry the concept and its pixels there, most pixels first; ties to the smaller number."""
+        if self.areas is None:
+            nothing = np.zeros(0, np.int64)
+            return nothing, nothing
+        edges, image, pixels = self.areas
+        mine = slice(int(edges[column]), int(edges[column + 1]))
+        order = np.lexsort((image[mine], -pixels[mine]))
+        return image[mine][order].astype(np.int64), pixels[mine][order]
+
+    def area(self, column: int) -> int:
+        """Pixels of the concept over all images."""
+        return next(int(layer.result.counts.concept_area[column]) for layer in self.layers if layer.result is not None)
+
+    def detectors(self, layer: Layer, column: int) -> int:
+        """How many units of a layer detect the concept."""
+        return int(((layer.table.top[1] == column) & (layer.table.top[2] > layer.iou_threshold)).sum())
+
+    def units(self, column: int) -> list[UnitOfConcept]:
+        """Units whose label it is, and the best others of each layer; by layer, best first."""
+        found = []
+        for layer in self.layers:
+            if layer.result is None:
+                continue
+            iou = layer.result.iou[:, column]
+            labelled = layer.table.top[1] == column
+            order = np.argsort(-iou, kind="stable")
+            others = order[~labelled[order]][:UNITS_OF_A_CONCEPT]
+            shown = labelled.copy()
+            shown[others] = True
+            found += [
+                UnitOfConcept(layer, layer.rows[u], float(iou[u]), bool(labelled[u]))
+                for u in order[shown[order]].tolist()
+                if iou[u] > 0
+            ]
+        return found
+
+
+def _by_concept(labels: PackedLabels, concepts: int) -> tuple[Any, Any, Int64Array]:
+    """Edges int64 [C+1] into images and pixels, [M] each, grouped by concept."""
+    image, column, pixels = labels.areas()
+    order = np.argsort(column, kind="stable")
+    edges = np.searchsorted(column[order], np.arange(concepts + 1))
+    return edges, image[order], pixels[order]

@@ -1,0 +1,113 @@
+"""The folder of a report: refuses what is not one, keeps pictures that still hold, writes pages and files."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from ..errors import DataError, OutputError
+from ..storage import atomic_file, read_json, remove_file, require_writable, write_json, write_text
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+FORMAT = 1  # of the folder; raised when kept pictures would no longer fit
+QUALITY = 75  # of JPEG
+_RECORD, _INDEX = "report.json", "index.html"
+_FOLDERS = ("assets", "layers", "concepts", "figures")
+_TEMPLATES = Path(__file__).with_name("templates")
+
+
+class Site:
+    """A report being written to ``out``; ``index.html`` comes last, so that a folder with one is complete.
+
+    keys   by folder of pictures, what they are drawn from: those of an earlier or interrupted build stay where the
+           key is the same, and all else that it left is removed
+
+    Raises OutputError where ``out`` holds something that is not a report, or cannot be written.
+    """
+
+    def __init__(self, out: Path, keys: Mapping[str, str]) -> None:
+        self.out = out
+        require_writable(out)
+        record = self._record()
+        if record is None and any(out.iterdir()):
+            raise OutputError(f"{out} holds files that are not a report; choose a new folder (--out)")
+        remove_file(out / _INDEX)
+        known = (record or {}).get("pictures", {})
+        kept = {folder for folder, key in keys.items() if known.get(folder) == key}
+        self._clear(kept)
+        write_json(out / _RECORD, {"format": FORMAT, "pictures": dict(keys)})
+        self._templates = Environment(
+            loader=FileSystemLoader(_TEMPLATES),
+            autoescape=True,
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        for asset in ("report.css", "report.js"):
+            self.write(f"assets/{asset}", (_TEMPLATES / asset).read_bytes())
+
+    def _record(self) -> dict[str, Any] | None:
+        try:
+            record = read_json(self.out / _RECORD)
+        except DataError:
+            return None
+        ours = isinstance(record, dict) and record.get("format") == FORMAT and isinstance(record.get("pictures"), dict)
+        return record if ours else None
+
+    def _clear(self, kept: Iterable[str]) -> None:
+        """Remove what an earlier build wrote, but for the folders kept."""
+        for name in _FOLDERS:
+            folder = self.out / name
+            if name in kept or folder.is_symlink() or not folder.is_dir():
+                continue
+            for inside in folder.iterdir():
+                if f"{name}/{inside.name}" not in kept:
+                    with suppress(NotADirectoryError):
+                        shutil.rmtree(inside)
+                        continue
+                    remove_file(inside)
+
+    def page(self, path: str, template: str, **values: Any) -> None:
+        """Write a page. ``root`` leads from it back to the report's folder."""
+        text = self._templates.get_template(template).render(root="../" * path.count("/"), **values)
+        self.write(path, text.encode())
+
+    def index(self, template: str, **values: Any) -> Path:
+        """Write the entry page, last of all."""
+        self.page(_INDEX, template, **values)
+        return self.out / _INDEX
+
+    def write(self, path: str, content: bytes) -> None:
+        """Write any file, whole or not at all."""
+        with atomic_file(self.out / path, sync=False) as file:
+            file.write(content)
+
+    def text(self, path: str, text: str) -> None:
+        """Write a text file."""
+        write_text(self.out / path, text)
+
+    def has(self, path: str) -> bool:
+        """Whether a picture is there already, whole."""
+        try:
+            with (self.out / path).open("rb") as file:
+                file.seek(-2, os.SEEK_END)
+                return file.read() == b"\xff\xd9"  # how a JPEG ends
+        except OSError:
+            return False
+
+    def picture(self, path: str, image: Image) -> None:
+        """Write a picture as JPEG."""
+        with atomic_file(self.out / path, sync=False) as file:
+            image.save(file, "JPEG", quality=QUALITY)
+
+    def bytes(self) -> int:
+        """Size of all files."""
+        return sum(file.stat().st_size for file in self.out.rglob("*") if file.is_file())

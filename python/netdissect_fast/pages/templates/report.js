@@ -1,0 +1,184 @@
+// Sorting, filtering, search and keys of a report. Every page is whole without it; what is shown stands in the URL.
+"use strict";
+
+(() => {
+  const table = document.querySelector("table.units");
+  const form = document.querySelector("form.filters");
+  const follow = (rel) => document.querySelector(`link[rel=${rel}]`)?.href;
+
+  if (!table || !form) {
+    document.addEventListener("keydown", (event) => {
+      if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input, select, [tabindex]")) return;
+      const to = follow({ ArrowLeft: "prev", ArrowRight: "next", u: "up" }[event.key]);
+      if (to) location.href = to;
+    });
+    return;
+  }
+
+  const body = table.tBodies[0];
+  const heads = [...table.tHead.rows[0].cells];
+  const column = Object.fromEntries(heads.map((head, i) => [head.dataset.key, i]));
+  const cell = (row, key) => row.cells[column[key]];
+  const text = (row, key) => (key in column ? cell(row, key).textContent.trim() : "");
+  const rows = [...body.rows].map((row, place) => ({
+    row,
+    place,
+    search: ["unit", "concept", "category"].map((key) => text(row, key)).join(" ").toLowerCase(),
+    concept: text(row, "concept"),
+    category: text(row, "category"),
+    detector: "detector" in row.dataset,
+  }));
+  const first = heads.find((head) => head.ariaSort);
+  const usual = first ? first.dataset.key : "";
+  const names = ["q", "category", "concept", "detectors", "sort"];
+  let state = {};
+  let sorted = usual;
+
+  function read() {
+    const query = new URLSearchParams(location.search);
+    return Object.fromEntries(names.map((name) => [name, query.get(name) ?? ""]));
+  }
+
+  // Numbers by size, words by the alphabet; what is not known comes last.
+  function value(row, key) {
+    const data = cell(row, key).querySelector("data");
+    const shown = data ? data.value : cell(row, key).textContent.trim();
+    if (shown === "–") return null;
+    return shown !== "" && !Number.isNaN(Number(shown)) ? Number(shown) : shown;
+  }
+
+  function sort(order) {
+    const down = order.startsWith("-");
+    const key = down ? order.slice(1) : order;
+    if (key && !(key in column)) return;
+    const keyed = rows.map((one) => [key ? value(one.row, key) : one.place, one]);
+    keyed.sort(([a, one], [b, other]) => {
+      if (a === null || b === null) return (a === null) - (b === null) || one.place - other.place;
+      const ascending = typeof a === "number" && typeof b === "number" ? a - b : String(a).localeCompare(String(b));
+      return (down ? -ascending : ascending) || one.place - other.place;
+    });
+    body.append(...keyed.map(([, one]) => one.row));
+    for (const head of heads) {
+      if (head.dataset.key === key && key) head.ariaSort = down ? "descending" : "ascending";
+      else head.removeAttribute("aria-sort");
+    }
+    sorted = order;
+  }
+
+  function apply() {
+    const words = state.q.toLowerCase().split(/\s+/).filter(Boolean);
+    let shown = 0;
+    for (const one of rows) {
+      const fits =
+        words.every((word) => one.search.includes(word)) &&
+        (!state.category || one.category === state.category) &&
+        (!state.concept || one.concept === state.concept) &&
+        (!state.detectors || one.detector);
+      one.row.hidden = !fits;
+      shown += fits;
+    }
+    const order = state.sort || usual;
+    if (order !== sorted) sort(order);
+    form.elements.q.value = state.q;
+    form.elements.category.value = state.category;
+    form.elements.detectors.checked = state.detectors !== "";
+    if (form.elements.concept) {
+      form.elements.concept.value = state.concept;
+      form.elements.concept.closest("label").hidden = !state.concept;
+    }
+    form.querySelector("output").textContent = `${shown} of ${rows.length}`;
+  }
+
+  // A step that Back undoes; while typing, the same step is rewritten.
+  function go(change, typing = false) {
+    state = { ...state, ...change };
+    const query = new URLSearchParams(Object.entries(state).filter(([, set]) => set));
+    const url = (String(query) ? `?${query}` : location.pathname) + (typing ? "" : location.hash.replace(/^#unit-.*/, ""));
+    history[typing ? "replaceState" : "pushState"](null, "", url);
+    apply();
+  }
+
+  // A link to a unit shows it, whatever is filtered away.
+  function reveal() {
+    const target = location.hash && document.getElementById(decodeURIComponent(location.hash.slice(1)));
+    if (!target) return;
+    if (target.hidden) {
+      state = { ...state, q: "", category: "", concept: "", detectors: "" };
+      apply();
+    }
+    target.scrollIntoView({ block: "start" });
+    target.querySelector("a.unit")?.focus({ preventScroll: true });
+  }
+
+  function step(by) {
+    const links = [...body.querySelectorAll("tr:not([hidden]) a.unit")];
+    const at = links.indexOf(document.activeElement);
+    const link = links[at < 0 ? (by > 0 ? 0 : links.length - 1) : at + by];
+    link?.focus();
+    link?.closest("tr").scrollIntoView({ block: "nearest" });
+  }
+
+  for (const head of heads) {
+    if (!head.dataset.key) continue;
+    const button = document.createElement("button");
+    button.type = "button";
+    button.append(...head.childNodes);
+    head.append(button);
+    button.addEventListener("click", () => {
+      const key = head.dataset.key;
+      const up = head.ariaSort ? head.ariaSort === "descending" : head.dataset.first !== "descending";
+      const order = up ? key : `-${key}`;
+      go({ sort: order === usual ? "" : order });
+    });
+  }
+  form.addEventListener("submit", (event) => event.preventDefault());
+  form.addEventListener("reset", (event) => {
+    event.preventDefault();
+    go({ q: "", category: "", concept: "", detectors: "" });
+  });
+  let typing = false;
+  form.elements.q.addEventListener("input", (event) => {
+    go({ q: event.target.value }, typing);
+    typing = true;
+  });
+  form.elements.q.addEventListener("change", () => (typing = false));
+  form.elements.category.addEventListener("change", (event) => go({ category: event.target.value }));
+  form.elements.detectors.addEventListener("change", (event) => go({ detectors: event.target.checked ? "1" : "" }));
+  document.addEventListener("click", (event) => {
+    const link = event.target.closest("a[data-filter]");
+    if (!link || event.ctrlKey || event.metaKey || event.shiftKey) return;
+    event.preventDefault();
+    const query = new URL(link.href).searchParams;
+    go({ concept: query.get("concept"), category: query.get("category"), detectors: query.get("detectors"), q: "" });
+    document.getElementById("units").scrollIntoView();
+  });
+  document.addEventListener("keydown", (event) => {
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    if (event.target === form.elements.q) {
+      if (event.key !== "Escape") return;
+      go({ q: "", concept: "" });
+      event.target.blur();
+    } else if (event.target.closest("input, select")) {
+      return;
+    } else if (event.key === "/") {
+      event.preventDefault();
+      form.elements.q.focus();
+    } else if (event.key === "j" || event.key === "k") {
+      step(event.key === "j" ? 1 : -1);
+    } else if (event.key === "Escape") {
+      go({ q: "", category: "", concept: "", detectors: "" });
+    }
+  });
+  window.addEventListener("popstate", () => {
+    state = read();
+    apply();
+    reveal();
+  });
+  window.addEventListener("hashchange", reveal);
+
+  form.hidden = false;
+  state = read();
+  apply();
+  reveal();
+  document.documentElement.dataset.ready = "";
+})();

@@ -1,0 +1,232 @@
+"""The pages of a report, from facts and templates; figures and tables beside them."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .. import __version__, plot
+from ..errors import MissingExtra, require
+from ..results import Dissection
+from .drawing import CONCEPT_IMAGES
+from .facts import IMAGES_OF_A_CONCEPT, UNITS_OF_A_CONCEPT, Concepts, Layer, TopImage
+from .pictures import Look
+from .site import Site
+
+if TYPE_CHECKING:
+    from ..data.dataset import ConceptDataset
+
+
+@dataclass(frozen=True)
+class Shared:
+    """What every page may show; templates call it ``site``.
+
+    facts    of the run, for people
+    colours  of all categories
+    data     None where there are no pictures
+    look     of the pictures
+    """
+
+    title: str
+    facts: dict[str, str]
+    layers: list[Layer]
+    concepts: Concepts | None
+    colours: dict[str, str]
+    data: ConceptDataset | None
+    look: Look
+    iou_threshold: str
+    version: str = __version__
+
+    @classmethod
+    def of(
+        cls,
+        dissection: Dissection,
+        layers: list[Layer],
+        concepts: Concepts | None,
+        data: ConceptDataset | None,
+        look: Look,
+        iou_threshold: float,
+    ) -> Shared:
+        """From a run and what is shown of it."""
+        categories = dict.fromkeys(name for layer in layers for name in layer.table.vocabulary.categories)
+        title = str(dissection.run.get("model") or layers[0].name)
+        facts = {**run_facts(dissection), "A detector has": f"IoU > {iou_threshold:g}"}
+        return cls(
+            title, facts, layers, concepts, plot.category_colours(list(categories)), data, look, f"{iou_threshold:g}"
+        )
+
+
+def run_facts(dissection: Dissection) -> dict[str, str]:
+    """What run.json tells of a run, for people."""
+    run = dissection.run
+    settings, data = run.get("settings") or {}, run.get("data") or {}
+    found = {
+        "Model": run.get("model"),
+        "Images": data.get("images"),
+        "Data": data.get("name"),
+        "Quantile": settings.get("quantile") or ("thresholds were given" if settings else None),
+        "Alignment": settings.get("alignment"),
+        "Category rule": settings.get("category_rule"),
+        "Network input": " × ".join(map(str, settings.get("input_size") or [])),
+        "Device": settings.get("device"),
+    }
+    return {name: str(value) for name, value in found.items() if value}
+
+
+def write_pages(site: Site, shared: Shared) -> Path:
+    """Write all pages, the entry page last; gives its path."""
+    figures = _Figures(site)
+    if shared.concepts is not None:
+        _write_concepts(site, shared, shared.concepts)
+    for layer in shared.layers:
+        site.write(f"{layer.folder}/units.csv", layer.table.to_csv().encode())
+        site.write(f"{layer.folder}/units.json", layer.table.to_json().encode())
+        name = layer.folder.removeprefix("layers/")
+        names = figures.draw(
+            f"concepts-{name}", lambda layer=layer: plot.concepts(layer.table, iou_threshold=layer.iou_threshold)
+        )
+        _write_layer(site, shared, layer, names)
+        if layer.result is not None:
+            _write_units(site, shared, layer)
+    tables = {layer.name: layer.table for layer in shared.layers}
+    threshold = shared.layers[0].iou_threshold
+    names = figures.draw("layers", lambda: plot.categories(tables, iou_threshold=threshold))
+    names += figures.draw("iou", lambda: plot.iou_distribution(tables, iou_threshold=threshold))
+    most = max(1, *(sum(layer.unique.values()) for layer in shared.layers))
+    return site.index("overview.html", site=shared, most=most, names=names)
+
+
+class _Figures:
+    """Figures for papers in ``figures/``; none where matplotlib is missing."""
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+        self._pyplot: Any = None
+        with suppress(MissingExtra):
+            self._pyplot = require("matplotlib.pyplot", "report")
+
+    def draw(self, name: str, axes: Any) -> list[str]:
+        """Write a figure in three formats; gives its name, in a list, or an empty list."""
+        if self._pyplot is None:
+            return []
+        options = {"svg.hashsalt": "netdissect_fast", "pdf.fonttype": 42}
+        with self._pyplot.rc_context(options):
+            figure = axes().figure
+            try:
+                for kind, metadata in (("svg", {"Date": None}), ("pdf", {"CreationDate": None}), ("png", {})):
+                    content = io.BytesIO()
+                    figure.savefig(content, format=kind, dpi=200, bbox_inches="tight", metadata=metadata)
+                    self._site.write(f"figures/{name}.{kind}", content.getvalue())
+            finally:
+                self._pyplot.close(figure)
+        return [name]
+
+
+def _write_layer(site: Site, shared: Shared, layer: Layer, names: list[str]) -> None:
+    detectors, unique = sum(layer.detectors.values()), sum(layer.unique.values())
+    own = layer.result is not None
+    facts = {
+        **(shared.facts if own else {}),
+        "Units": f"{len(layer.rows)}" + (f" of {_by(layer.result.grid.size)}" if layer.result else ""),
+        **(_grid_facts(layer) if own else {"Source": "a table of units, without the run"}),
+        "Detectors": f"{detectors} of {len(layer.rows)} units",
+        "Unique detectors": f"{unique} concepts",
+        "Counted in every category": f"{layer.per_category[0]} detectors, {layer.per_category[1]} unique",
+        "Chance level": f"{layer.chance:.4f} (median IoU of a random mask)"
+        if layer.chance == layer.chance
+        else "not known",
+        "Thresholds T": "{:.4g} to {:.4g}".format(*layer.thresholds) if layer.thresholds else "not known",
+    }
+    strips = [len(images) for images, _ in layer.tops] if layer.tops and shared.data is not None else None
+    site.page(
+        f"{layer.folder}/index.html", "layer.html", site=shared, layer=layer, facts=facts, names=names,
+        strips=strips, note=_why_no_pictures(shared, layer) if strips is None else "",
+    )  # fmt: skip
+
+
+def _grid_facts(layer: Layer) -> dict[str, str]:
+    assert layer.result is not None
+    grid = layer.result.grid
+    return {"Grid": f"stride {_pair(grid.stride)}, offset {_pair(grid.offset)} input pixels ({grid.alignment})"}
+
+
+def _by(size: tuple[int, int]) -> str:
+    return f"{size[0]} × {size[1]}"
+
+
+def _pair(values: tuple[float, float]) -> str:
+    return f"{values[0]:g}" if values[0] == values[1] else f"({values[0]:g}, {values[1]:g})"
+
+
+def _why_no_pictures(shared: Shared, layer: Layer) -> str:
+    if layer.result is None:
+        return "There are no pictures: only this table is known, not the run."
+    if layer.result.peaks is None:
+        return "There are no pictures: thresholds were given, so no peaks were kept."
+    return "There are no pictures: the report was made without the data set." if shared.data is None else ""
+
+
+def _write_units(site: Site, shared: Shared, layer: Layer) -> None:
+    for place, u in enumerate(layer.ranked):
+        row = layer.rows[u]
+        images = list(_top_images(shared, layer, u))
+        facts = {
+            "Label": f"{row.label} ({row.category})" if row.label else "none: it meets no concept",
+            "IoU": f"{row.iou:.4f}",
+            "Chance": f"{row.chance:.4f}",
+            "Detector": "yes" if row.detector else "no",
+            "Rank": f"{place + 1} of {len(layer.rows)}",
+            "Threshold T": f"{row.threshold:.6g}",
+            "Number in result.csv": str(row.unit + 1),
+        }
+        site.page(
+            f"{layer.folder}/{layer.page(u)}", "unit.html", site=shared, layer=layer, u=u, row=row, facts=facts,
+            previous=layer.page(layer.ranked[place - 1]) if place else None,
+            next=layer.page(layer.ranked[place + 1]) if place + 1 < len(layer.ranked) else None,
+            images=images, heat=shared.look.heat_map, top=layer.top_concepts(u), histogram=layer.histogram(u),
+            neighbours=layer.neighbours(u),
+            no_images=_why_no_pictures(shared, layer) or "On no image does the unit exceed its threshold.",
+        )  # fmt: skip
+
+
+def _top_images(shared: Shared, layer: Layer, u: int) -> Iterator[TopImage]:
+    if shared.data is None or not layer.tops:
+        return
+    for image, maximum in zip(*layer.tops[u], strict=True):
+        yield TopImage(int(image), shared.data.name(int(image)), float(maximum))
+
+
+def _write_concepts(site: Site, shared: Shared, concepts: Concepts) -> None:
+    words, detected_by = concepts.vocabulary, [layer for layer in shared.layers if layer.result is not None]
+    rows: list[dict[str, Any]] = []
+    for column, name in enumerate(words.names):
+        images, pixels = concepts.images(column)
+        area, category = concepts.area(column), concepts.category(column)
+        detectors = [concepts.detectors(layer, column) for layer in detected_by]
+        number, page = int(words.numbers[column]), concepts.page(column)
+        known = shared.data is not None
+        facts = {
+            "Category": category or "none",
+            "Number": str(number),
+            "Pixels": f"{area}",
+            **({"Images": str(len(images))} if known else {}),
+            **{f"Units of {layer.name}": str(n) for layer, n in zip(detected_by, detectors, strict=True)},
+        }
+        listed = [
+            (shared.data.name(int(image)), int(area))
+            for image, area in zip(images[:IMAGES_OF_A_CONCEPT], pixels[:IMAGES_OF_A_CONCEPT], strict=True)
+            if shared.data is not None
+        ]
+        site.page(
+            f"concepts/{page}", "concept.html", site=shared, name=name, facts=facts, units=concepts.units(column),
+            others=UNITS_OF_A_CONCEPT, images=listed, total=len(images), strip=min(len(listed), CONCEPT_IMAGES),
+            picture=concepts.picture(column),
+        )  # fmt: skip
+        rows.append({"name": name, "number": number, "page": page, "category": category,
+                     "images": len(images) if known else "–", "area": area, "detectors": detectors})  # fmt: skip
+    rows.sort(key=lambda row: (-sum(row["detectors"]), row["name"]))
+    site.page("concepts/index.html", "concepts.html", site=shared, rows=rows, detected_by=detected_by)

@@ -1,0 +1,160 @@
+"""Figures for papers: each function draws into ``ax``, a matplotlib Axes (None: a new figure), and gives it back.
+
+Layers are LayerResults or UnitTables, such as ``nd.compare_csv`` reads. Needs matplotlib: the extra ``report``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import groupby
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+
+from .counts import CountRule
+from .errors import ArgumentError, require
+from .tables import UnitTable
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from .results import LayerResult
+
+    Layer: TypeAlias = LayerResult | UnitTable
+
+_COLOURS = {  # of Broden's categories; told apart by people with any colour vision, readable on white and on black
+    "object": "#3f7fd0",
+    "part": "#1f9a8a",
+    "scene": "#9467c9",
+    "material": "#b8722c",
+    "texture": "#d1526a",
+    "color": "#a3890f",
+}
+_OTHERS = ("#5b8c3e", "#7a7f87", "#c2559d", "#4a9fb5")
+_LABEL_INCHES = 0.16  # of one concept's bar and name
+
+
+def category_colours(categories: Sequence[str]) -> dict[str, str]:
+    """A colour for each category, as #rrggbb."""
+    others = [name for name in categories if name not in _COLOURS]
+    return {name: _COLOURS.get(name) or _OTHERS[others.index(name) % len(_OTHERS)] for name in categories}
+
+
+def concepts(layer: Layer, *, iou_threshold: float = 0.04, ax: Axes | None = None) -> Axes:
+    """The paper's bar chart: for each concept that is detected, how many units detect it, coloured by category."""
+    table = _table(layer)
+    found = table.detected(iou_threshold)
+    longest = max((len(name) for _, name in found), default=0)
+    ax = ax or _axes(max(5.0, 1 + _LABEL_INCHES * len(found)), 2.4 + 0.06 * longest)
+    colours, unique = category_colours(table.vocabulary.categories), table.unique_detectors(iou_threshold)
+    place = 0
+    for category, group in groupby(found.items(), key=lambda item: item[0][0]):
+        units = [count for _, count in group]
+        label = f"{category} ({unique[category]})"
+        ax.bar(range(place, place + len(units)), units, width=0.8, color=colours[category], label=label)
+        place += len(units)
+    ax.set_xticks(range(len(found)), [name for _, name in found], rotation=90, fontsize=7)
+    ax.set_xlim(-0.7, max(len(found), 1) - 0.3)
+    ax.set_ylabel("units")
+    total = sum(table.detectors(iou_threshold).values())
+    ax.set_title(f"{table.name}: {total} of {len(table)} units detect {len(found)} concepts (IoU > {iou_threshold:g})")
+    if found:
+        ax.legend(fontsize=7, ncols=max(1, min(6, len(unique))), frameon=False)
+    return _plain(ax)
+
+
+def categories(
+    layers: Mapping[str, Layer] | Sequence[Layer],
+    *,
+    iou_threshold: float = 0.04,
+    count: CountRule = "top_label",
+    ax: Axes | None = None,
+) -> Axes:
+    """The paper's comparison of layers or networks: unique detectors of each, stacked by category."""
+    tables = _tables(layers)
+    ax = ax or _axes(max(4.0, 1.2 + 0.5 * len(tables)), 3.2)
+    names = _categories(tables.values())
+    unique = {name: table.unique_detectors(iou_threshold, count) for name, table in tables.items()}
+    bottom = np.zeros(len(tables))
+    for category, colour in category_colours(names).items():
+        height = np.array([found.get(category, 0) for found in unique.values()], float)
+        ax.bar(range(len(tables)), height, bottom=bottom, width=0.7, color=colour, label=category)
+        bottom += height
+    long = any(len(name) > 10 for name in tables)
+    ax.set_xticks(range(len(tables)), list(tables), rotation=30 if long else 0, ha="right" if long else "center")
+    ax.set_ylabel("unique detectors")
+    ax.legend(fontsize=7, frameon=False, loc="upper left", bbox_to_anchor=(1, 1), reverse=True)
+    return _plain(ax)
+
+
+def iou_distribution(
+    layers: Layer | Mapping[str, Layer] | Sequence[Layer], *, iou_threshold: float = 0.04, ax: Axes | None = None
+) -> Axes:
+    """IoU of the units' labels, best unit first, one line a layer; the IoU threshold dashed."""
+    if isinstance(layers, UnitTable) or hasattr(layers, "table"):
+        layers = [layers]  # type: ignore[list-item]
+    ax = ax or _axes(4.5, 2.8)
+    for name, table in _tables(layers).items():
+        ax.plot(range(1, len(table) + 1), np.sort(table.top[2])[::-1], label=name, linewidth=1.5)
+    ax.axhline(iou_threshold, color="0.5", linestyle="--", linewidth=1)
+    ax.set_xlabel("units, best first")
+    ax.set_ylabel("IoU of the label")
+    ax.set_ylim(bottom=0)
+    ax.legend(fontsize=8, frameon=False)
+    return _plain(ax, integers=False)
+
+
+def unique_detectors(
+    x: Sequence[Any],
+    layers: Sequence[Layer],
+    *,
+    iou_threshold: float = 0.04,
+    count: CountRule = "top_label",
+    xlabel: str = "",
+    ax: Axes | None = None,
+) -> Axes:
+    """Unique detectors against anything that varies: one layer for each ``x``; in total and by category."""
+    tables = [_table(layer) for layer in layers]
+    if len(x) != len(tables) or not tables:
+        raise ArgumentError(f"expected one layer for each x, at least one; got {len(x)} x and {len(tables)} layers")
+    ax = ax or _axes(4.5, 3.2)
+    found = [table.unique_detectors(iou_threshold, count) for table in tables]
+    ax.plot(x, [sum(unique.values()) for unique in found], color="0.35", marker="o", label="total")
+    for category, colour in category_colours(_categories(tables)).items():
+        ax.plot(x, [unique.get(category, 0) for unique in found], color=colour, marker=".", label=category)
+    ax.set_xlabel(xlabel)
+    ax.set_ylabel("unique detectors")
+    ax.set_ylim(bottom=0)
+    ax.legend(fontsize=7, frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
+    return _plain(ax)
+
+
+def _table(layer: Layer) -> UnitTable:
+    return layer if isinstance(layer, UnitTable) else layer.table
+
+
+def _tables(layers: Mapping[str, Layer] | Sequence[Layer]) -> dict[str, UnitTable]:
+    if isinstance(layers, Mapping):
+        return {name: _table(layer) for name, layer in layers.items()}
+    tables = [_table(layer) for layer in layers]
+    if len({table.name for table in tables}) < len(tables):
+        raise ArgumentError("two layers have the same name: give a dict of names and layers")
+    return {table.name: table for table in tables}
+
+
+def _categories(tables: Any) -> list[str]:
+    """Categories of all, in the order in which they first come."""
+    return list(dict.fromkeys(name for table in tables for name in table.vocabulary.categories))
+
+
+def _axes(width: float, height: float) -> Axes:
+    pyplot = require("matplotlib.pyplot", "report")
+    axes: Axes = pyplot.subplots(figsize=(width, height), layout="constrained")[1]
+    return axes
+
+
+def _plain(ax: Axes, integers: bool = True) -> Axes:
+    ax.spines[["top", "right"]].set_visible(False)
+    if integers:
+        ax.yaxis.set_major_locator(require("matplotlib.ticker", "report").MaxNLocator(integer=True))
+    return ax
