@@ -140,7 +140,7 @@ def _add_report(commands: Any) -> None:
 
 
 def _report(arguments: argparse.Namespace) -> None:
-    from .data.sources import moved_data
+    from .data.sources import data_of_run
     from .pages import report
     from .results import load
     from .tables import UnitTable, compare_csv
@@ -157,7 +157,7 @@ def _report(arguments: argparse.Namespace) -> None:
     folder = arguments.run.parent if isinstance(result, UnitTable) else arguments.run
     data = None
     if arguments.data is not None and not isinstance(result, UnitTable):
-        data = moved_data(result.run, arguments.data)
+        data = data_of_run(result.run, arguments.data)
     written = report(
         result,
         arguments.out or folder / "report",

@@ -45,38 +45,25 @@ def open_source(source: dict[str, Any]) -> ConceptDataset:
         raise ArgumentError(f"run.json does not say how to open the data set ({error!r}): give it (--data)") from error
 
 
-def data_of_run(run: dict[str, Any]) -> ConceptDataset:
-    """The data set of a loaded run, opened from where run.json says it was.
+def data_of_run(run: dict[str, Any], path: Path | None = None) -> ConceptDataset:
+    """The data set of a loaded run, opened from where run.json says it was, or from the folder ``path``.
 
-    Raises ArgumentError where it does not say, or the data set there is not the one that was dissected.
+    Raises ArgumentError where run.json does not say, or the data set there is not the one that was dissected.
     """
     record = run.get("data")
     source = record.get("source") if isinstance(record, dict) else None
-    if not isinstance(source, dict):
+    if path is not None:
+        source = _moved(source if isinstance(source, dict) else {"kind": "broden"}, str(path))
+    elif not isinstance(source, dict):
         raise ArgumentError("run.json does not say where the images are: give the data set (--data)")
     data = open_source(source)
     check_same(data, run)
     return data
 
 
-def moved_data(run: dict[str, Any], path: Path) -> ConceptDataset:
-    """The run's data set from another folder, opened as it was then; raises as ``data_of_run``."""
-    record = run.get("data")
-    source = record.get("source") if isinstance(record, dict) else None
-    try:
-        return open_source(_moved(source, str(path)))
-    except ArgumentError:
-        return Broden(path)
-
-
-def _moved(source: Any, path: str) -> dict[str, Any]:
-    """The source with the folder at its bottom replaced."""
-    if isinstance(source, dict) and "of" in source:
-        return {**source, "of": _moved(source["of"], path)}
-    return {
-        **(source if isinstance(source, dict) and source.get("kind") == "broden" else {"kind": "broden"}),
-        "path": path,
-    }
+def _moved(source: dict[str, Any], path: str) -> dict[str, Any]:
+    """The same in another folder."""
+    return {**source, "of": _moved(source["of"], path)} if "of" in source else {**source, "path": path}
 
 
 def check_same(data: ConceptDataset, run: dict[str, Any]) -> None:

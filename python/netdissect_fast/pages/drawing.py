@@ -115,6 +115,6 @@ def _concept_tasks(concepts: Concepts, photos: Photos, labels: PackedLabels, loo
 
         def draw(column: int = column, images: list[int] = images) -> dict[str, Image]:
             cells = [annotated(photos.get(image), labels, image, column, look.outline) for image in images]
-            return {"concept": strip(cells, look.size)}
+            return {"concept": strip(cells)}
 
         yield Task({"concept": f"concepts/{concepts.picture(column)}"}, draw)

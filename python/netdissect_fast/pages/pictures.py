@@ -65,10 +65,11 @@ class Photos:
         return np.asarray(photo)
 
 
-def strip(cells: Sequence[Array], size: int) -> Image:
-    """Pictures uint8 [Y, X, 3] side by side, each in the middle of a black square of ``size`` pixels."""
+def strip(cells: Sequence[Array]) -> Image:
+    """Pictures uint8 [Y, X, 3] side by side, each in the middle of a black square as large as the largest."""
     from PIL import Image
 
+    size = max(side for cell in cells for side in cell.shape[:2])
     row = np.zeros((size, size * len(cells), 3), np.uint8)
     for i, cell in enumerate(cells):
         height, width = cell.shape[:2]
@@ -182,4 +183,4 @@ class Painter:
                 drawn.setdefault("concept", []).append(annotated(photo, self.labels, image, concept, self.look.outline))
             if self.look.heat_map:
                 drawn.setdefault("heat", []).append(heated(photo, self.masks.heat(crop, size, highest)))
-        return {kind: strip(cells, self.look.size) for kind, cells in drawn.items()}
+        return {kind: strip(cells) for kind, cells in drawn.items()}
