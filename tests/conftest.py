@@ -23,7 +23,21 @@ def shared_data() -> Path:
     return SHARED_DATA
 
 
-GROUPS = ("data", "cuda", "cuda_host")
+@pytest.fixture(scope="session")
+def squeezenet_run(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Result folder of SqueezeNet on all of minibroden_224, made by the command line; its cache is beside it."""
+    from netdissect_fast.cli import main
+
+    folder = tmp_path_factory.mktemp("squeezenet")
+    model = Path(__file__).parents[1] / "examples" / "squeezenet.py"
+    command = ["dissect", "--model", f"{model}:squeezenet"]
+    command += ["--weights", str(shared_data / "models" / "squeezenet1_0_imagenet.npz")]
+    command += ["--layers", "features.9,features.10,features.12", "--data", str(shared_data / "minibroden_224")]
+    assert main([*command, "--out", str(folder / "out"), "--cache", str(folder / "cache"), "--quiet"]) == 0
+    return folder / "out"
+
+
+GROUPS = ("data", "browser", "cuda", "cuda_host")
 _group_of: dict[str, str] = {}  # by test
 
 

@@ -36,17 +36,6 @@ def squeezenet(shared_data: Path) -> torch.nn.Module:
     return load_model(f"{EXAMPLES / 'squeezenet.py'}:squeezenet", shared_data / "models" / "squeezenet1_0_imagenet.npz")
 
 
-@pytest.fixture(scope="module")
-def squeezenet_run(shared_data, tmp_path_factory) -> Path:
-    """Result folder of SqueezeNet on all of minibroden_224, made by the command line; its cache is beside it."""
-    folder = tmp_path_factory.mktemp("squeezenet")
-    command = ["dissect", "--model", f"{EXAMPLES / 'squeezenet.py'}:squeezenet"]
-    command += ["--weights", str(shared_data / "models" / "squeezenet1_0_imagenet.npz")]
-    command += ["--layers", ",".join(LAYERS), "--data", str(shared_data / "minibroden_224")]
-    assert main([*command, "--out", str(folder / "out"), "--cache", str(folder / "cache"), "--quiet"]) == 0
-    return folder / "out"
-
-
 def both(layer: nd.LayerResult) -> tuple[int, int]:
     return sum(layer.detectors().values()), sum(layer.unique_detectors().values())
 

@@ -99,10 +99,13 @@ def require_writable(folder: Path) -> None:
     (folder / ".writable").unlink(missing_ok=True)
 
 
-def remove_file(path: Path) -> None:
-    """Remove a file that may not be there. Raises OutputError where it cannot be removed."""
+def remove(path: Path) -> None:
+    """Remove a file, a folder or a link, which may not be there. Raises OutputError where it cannot be removed."""
     try:
-        path.unlink(missing_ok=True)
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
     except OSError as error:
         raise _output_error(path, error) from error
 

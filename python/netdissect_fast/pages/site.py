@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from ..errors import DataError, OutputError
-from ..storage import atomic_file, read_json, remove_file, require_writable, write_json, write_text
+from ..storage import atomic_file, read_json, remove, require_writable, write_json, write_text
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -39,7 +37,7 @@ class Site:
         record = self._record()
         if record is None and any(out.iterdir()):
             raise OutputError(f"{out} holds files that are not a report; choose a new folder (--out)")
-        remove_file(out / _INDEX)
+        remove(out / _INDEX)
         known = (record or {}).get("pictures", {})
         kept = {folder for folder, key in keys.items() if known.get(folder) == key}
         self._clear(kept)
@@ -70,10 +68,7 @@ class Site:
                 continue
             for inside in folder.iterdir():
                 if f"{name}/{inside.name}" not in kept:
-                    with suppress(NotADirectoryError):
-                        shutil.rmtree(inside)
-                        continue
-                    remove_file(inside)
+                    remove(inside)
 
     def page(self, path: str, template: str, **values: Any) -> None:
         """Write a page. ``root`` leads from it back to the report's folder."""

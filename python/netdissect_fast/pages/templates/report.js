@@ -31,6 +31,7 @@
   const first = heads.find((head) => head.ariaSort);
   const usual = first ? first.dataset.key : "";
   const names = ["q", "category", "concept", "detectors", "sort"];
+  const everything = { q: "", category: "", concept: "", detectors: "" };
   let state = {};
   let sorted = usual;
 
@@ -103,7 +104,7 @@
     const target = location.hash && document.getElementById(decodeURIComponent(location.hash.slice(1)));
     if (!target) return;
     if (target.hidden) {
-      state = { ...state, q: "", category: "", concept: "", detectors: "" };
+      state = { ...state, ...everything };
       apply();
     }
     target.scrollIntoView({ block: "start" });
@@ -134,7 +135,7 @@
   form.addEventListener("submit", (event) => event.preventDefault());
   form.addEventListener("reset", (event) => {
     event.preventDefault();
-    go({ q: "", category: "", concept: "", detectors: "" });
+    go(everything);
   });
   let typing = false;
   form.elements.q.addEventListener("input", (event) => {
@@ -154,10 +155,9 @@
   });
   document.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
-    if (event.target === form.elements.q) {
-      if (event.key !== "Escape") return;
-      go({ q: "", concept: "" });
-      event.target.blur();
+    if (event.key === "Escape") {
+      go(everything);
+      document.activeElement.blur();
     } else if (event.target.closest("input, select")) {
       return;
     } else if (event.key === "/") {
@@ -165,8 +165,6 @@
       form.elements.q.focus();
     } else if (event.key === "j" || event.key === "k") {
       step(event.key === "j" ? 1 : -1);
-    } else if (event.key === "Escape") {
-      go({ q: "", category: "", concept: "", detectors: "" });
     }
   });
   window.addEventListener("popstate", () => {
@@ -179,6 +177,7 @@
   form.hidden = false;
   state = read();
   apply();
-  reveal();
+  if (document.readyState === "complete") reveal();
+  else window.addEventListener("load", () => setTimeout(reveal)); // after the browser's own jump, which moves the focus
   document.documentElement.dataset.ready = "";
 })();

@@ -1,0 +1,139 @@
+"""The masks drawn are the masks counted."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import netdissect_fast as nd
+from netdissect_fast.backends.cpu import CpuBackend
+from netdissect_fast.backends.reference import ReferenceBackend, upsample
+from netdissect_fast.concepts import PackedLabels
+from netdissect_fast.data.cache import packed_labels
+from netdissect_fast.errors import ArgumentError
+from netdissect_fast.pages.pictures import Look, Painter, Photos, UnitMasks, dimmed, enlarged, heated, strip
+from netdissect_fast.results import LayerResult
+
+from .scenes import Scenes, dissection
+
+LOOK = Look(images=12, size=48)
+
+
+def only(result: nd.Dissection) -> LayerResult:
+    (layer,) = result.values()
+    return layer
+
+
+def drawn_areas(layer: LayerResult, labels: PackedLabels) -> tuple[np.ndarray, np.ndarray]:
+    """I and A from the pictures' masks, at label resolution."""
+    vocabulary, masks, units = layer.vocabulary, UnitMasks(layer), len(layer.thresholds)
+    present = labels.category_present(vocabulary)
+    intersection = np.zeros((units, len(vocabulary)), np.int64)
+    area = np.zeros((units, len(vocabulary.categories)), np.int64)
+    images = np.arange(len(labels))
+    for unit in range(units):
+        for image, crop in zip(images, masks.crops(unit, images), strict=True):
+            mask = masks.mask(crop, (int(labels.grid[image, 0]), int(labels.grid[image, 1])))
+            area[unit] += mask.sum() * present[image]
+            for concept, label in labels.masks(image).items():
+                intersection[unit, concept] += (mask & label).sum()
+    return intersection, area
+
+
+@pytest.mark.parametrize("alignment", ["half_pixel", "align_corners", ((5.0, 4.5), (1.0, -2.0))])
+def test_masks_are_those_that_were_counted(alignment):
+    data = Scenes()
+    layer = only(dissection(data=data, alignment=alignment))
+    labels = PackedLabels.pack((data.labels(i) for i in range(len(data))), data.vocabulary)
+    intersection, area = drawn_areas(layer, labels)
+    np.testing.assert_array_equal(intersection, layer.counts.intersection)
+    np.testing.assert_array_equal(area, layer.counts.unit_area)
+    assert area.any()
+
+
+@pytest.mark.slow
+def test_masks_of_the_demo(demo):
+    layer = nd.load(demo / "trained")["layer4"]
+    data = nd.Broden(next(demo.glob("scenes-*")))
+    intersection, area = drawn_areas(layer, packed_labels(data, demo / "cache"))
+    np.testing.assert_array_equal(intersection, layer.counts.intersection)
+    np.testing.assert_array_equal(area, layer.counts.unit_area)
+
+
+def test_pixels_of_a_strip():
+    """White photographs of the labels' size: as many pixels stay white as were counted in these images."""
+    data = Scenes()
+    data.image = lambda index: Scenes.image(data, 0)
+    layer = only(dissection(data=data))
+    labels = PackedLabels.pack((data.labels(i) for i in range(len(data))), data.vocabulary)
+    painter = Painter(UnitMasks(layer), Photos(data, 48), labels, LOOK)
+    for unit in range(1, len(layer.thresholds)):
+        images, _ = layer.top(unit, 12)
+        concept = int(layer.labels.top()[1][unit])
+        pictures = {kind: np.asarray(image) for kind, image in painter.unit(unit, images, concept).items()}
+        assert list(pictures) == ["mask", "concept"]
+        assert pictures["mask"].shape == (24, 24 * len(images), 3)
+        carried = [i for i in range(len(labels)) if concept in labels.masks(i)]
+        category = layer.vocabulary.category[concept]
+        present = labels.category_present(layer.vocabulary)[:, category]
+        assert len(images) == layer.require_peaks().count(unit)  # all in which the unit is on
+        white = (pictures["mask"] == 255).all(axis=2).reshape(24, len(images), 24).sum(axis=(0, 2))
+        assert white[present[images]].sum() == layer.counts.unit_area[unit, category]
+        labelled = (pictures["concept"] == 255).all(axis=2).sum()
+        assert labelled == sum(int(labels.mask(i, concept).sum()) for i in images if i in carried)
+
+
+def test_any_resolution_has_the_geometry_of_the_score():
+    """At 3 times the label resolution a mask is S > T there, from the same grid."""
+    layer = only(dissection())
+    masks, peaks = UnitMasks(layer), layer.require_peaks()
+    reference = UnitMasks(layer, ReferenceBackend())  # type: ignore[arg-type]
+    for unit in range(1, len(layer.thresholds)):
+        crop = peaks.of_unit(unit).take(np.array([0]))
+        size = 60, 72
+        y, x = layer.grid.axis(0, size[0]), layer.grid.axis(1, size[1])
+        full = np.full(layer.grid.size, layer.thresholds[unit], np.float32)
+        y0, x0, height, width = crop.box[0].astype(int)
+        full[y0 : y0 + height, x0 : x0 + width] = crop.values.reshape(height, width)
+        expected = upsample(full, y, x) > layer.thresholds[unit]
+        np.testing.assert_array_equal(masks.mask(crop, size), expected)
+        np.testing.assert_array_equal(reference.mask(crop, size), expected)
+        heat = masks.heat(crop, size, float(crop.values.max()))
+        np.testing.assert_array_equal(heat > 0, expected)
+        assert heat.max() <= 1
+
+
+def test_silent_images_have_empty_masks():
+    layer = only(dissection())
+    masks = UnitMasks(layer, CpuBackend(2))
+    (crop,) = masks.crops(0, np.array([3]))
+    assert not len(crop)
+    assert not masks.mask(crop, (20, 24)).any()
+    assert not masks.heat(crop, (20, 24), 1.0).any()
+
+
+def test_looks():
+    photo = np.full((4, 6, 3), 200, np.uint8)
+    mask = np.zeros((4, 6), bool)
+    mask[:3, 1:5] = True
+    dark = dimmed(photo, mask, outline=False)
+    assert (dark[mask] == 200).all()
+    assert (dark[~mask] == 50).all()
+    line = dimmed(photo, mask, outline=True)
+    yellow = (line == (255, 224, 32)).all(axis=2)
+    assert yellow.sum() == 8  # left, right and lower edge; none along the border of the picture
+    assert not yellow[~mask].any()
+    assert (photo == 200).all()
+    heat = heated(photo, mask.astype(np.float32))
+    assert (heat[~mask] == 100).all()
+    assert (heat[mask] != 100).all()
+    np.testing.assert_array_equal(enlarged(mask, (8, 12))[::2, ::2], mask)
+    picture = np.asarray(strip([photo, photo[:2]]))
+    assert picture.shape == (6, 12, 3)
+    assert picture.sum() == 200 * 3 * (24 + 12)
+
+
+@pytest.mark.parametrize("options", [{"images": 0}, {"size": 8}, {"size": 4000}, {"images": 400, "size": 224}])
+def test_impossible_looks(options):
+    with pytest.raises(ArgumentError, match="pixels"):
+        Look(**options)
