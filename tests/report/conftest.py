@@ -18,6 +18,7 @@ FLAGS = [
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync",
 ]  # fmt: skip
+_LEFT = ("net::ERR_ABORTED",)  # the page was left before its picture came
 WIDE, PHONE = {"width": 1360, "height": 900}, {"width": 390, "height": 844}
 
 
@@ -66,7 +67,9 @@ def browse(chromium: Any) -> Iterator[Callable[..., Any]]:
         page = context.new_page()
         page.requested, complaints = [], []
         page.on("request", lambda request: page.requested.append(request.url))
-        page.on("requestfailed", lambda request: complaints.append(f"failed: {request.url}"))
+        page.on(
+            "requestfailed", lambda request: request.failure in _LEFT or complaints.append(f"failed: {request.url}")
+        )
         page.on("console", lambda message: complaints.append(f"{message.type}: {message.text}"))
         page.on("pageerror", lambda error: complaints.append(str(error)))
         opened.append((folder, page, complaints))

@@ -251,11 +251,12 @@ def test_screenshots(report, browse, screenshots, scheme, size):
     name = "demo" if layer.endswith("layer4") else "squeezenet"
     width = "phone" if size is PHONE else "wide"
     pages = {
-        "overview": "index.html", "layer": f"{layer}/index.html", "unit": f"{layer}/{best_page(folder, layer)}",
-        "concepts": "concepts/index.html",
+        "overview": "index.html", "layer": f"{layer}/index.html", "units": f"{layer}/index.html",
+        "unit": f"{layer}/{best_page(folder, layer)}", "concepts": "concepts/index.html",
     }  # fmt: skip
     for kind, file in pages.items():
-        page = browse(folder, file, color_scheme=scheme, viewport=size)
+        query = "#units" if kind == "units" else ""
+        page = browse(folder, file, query, color_scheme=scheme, viewport=size)
         page.wait_for_function(
             "[...document.images].every(one => one.complete || one.getBoundingClientRect().top > innerHeight)"
         )

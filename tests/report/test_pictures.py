@@ -24,20 +24,22 @@ def only(result: nd.Dissection) -> LayerResult:
     return layer
 
 
-def drawn_areas(layer: LayerResult, labels: PackedLabels) -> tuple[np.ndarray, np.ndarray]:
-    """I and A from the pictures' masks, at label resolution."""
-    vocabulary, masks, units = layer.vocabulary, UnitMasks(layer), len(layer.thresholds)
+def assert_drawn_as_counted(layer: LayerResult, labels: PackedLabels, step: int = 1) -> None:
+    """I and A from the pictures' masks at label resolution, of every ``step``-th unit, are those counted."""
+    vocabulary, masks, units = layer.vocabulary, UnitMasks(layer), range(0, len(layer.thresholds), step)
     present = labels.category_present(vocabulary)
-    intersection = np.zeros((units, len(vocabulary)), np.int64)
-    area = np.zeros((units, len(vocabulary.categories)), np.int64)
+    intersection = np.zeros((len(units), len(vocabulary)), np.int64)
+    area = np.zeros((len(units), len(vocabulary.categories)), np.int64)
     images = np.arange(len(labels))
-    for unit in range(units):
+    for row, unit in enumerate(units):
         for image, crop in zip(images, masks.crops(unit, images), strict=True):
             mask = masks.mask(crop, (int(labels.grid[image, 0]), int(labels.grid[image, 1])))
-            area[unit] += mask.sum() * present[image]
+            area[row] += mask.sum() * present[image]
             for concept, label in labels.masks(image).items():
-                intersection[unit, concept] += (mask & label).sum()
-    return intersection, area
+                intersection[row, concept] += (mask & label).sum()
+    assert area.any()
+    np.testing.assert_array_equal(intersection, layer.counts.intersection[::step])
+    np.testing.assert_array_equal(area, layer.counts.unit_area[::step])
 
 
 @pytest.mark.parametrize("alignment", ["half_pixel", "align_corners", ((5.0, 4.5), (1.0, -2.0))])
@@ -45,19 +47,23 @@ def test_masks_are_those_that_were_counted(alignment):
     data = Scenes()
     layer = only(dissection(data=data, alignment=alignment))
     labels = PackedLabels.pack((data.labels(i) for i in range(len(data))), data.vocabulary)
-    intersection, area = drawn_areas(layer, labels)
-    np.testing.assert_array_equal(intersection, layer.counts.intersection)
-    np.testing.assert_array_equal(area, layer.counts.unit_area)
-    assert area.any()
+    assert_drawn_as_counted(layer, labels)
 
 
 @pytest.mark.slow
 def test_masks_of_the_demo(demo):
     layer = nd.load(demo / "trained")["layer4"]
     data = nd.Broden(next(demo.glob("scenes-*")))
-    intersection, area = drawn_areas(layer, packed_labels(data, demo / "cache"))
-    np.testing.assert_array_equal(intersection, layer.counts.intersection)
-    np.testing.assert_array_equal(area, layer.counts.unit_area)
+    assert_drawn_as_counted(layer, packed_labels(data, demo / "cache"), step=8)
+
+
+@pytest.mark.slow
+@pytest.mark.data
+def test_masks_of_squeezenet(squeezenet_run, shared_data):
+    data = nd.Broden(shared_data / "minibroden_224")
+    labels = packed_labels(data, squeezenet_run.parent / "cache")
+    for layer in nd.load(squeezenet_run).values():
+        assert_drawn_as_counted(layer, labels, step=64)
 
 
 def test_pixels_of_a_strip():

@@ -18,9 +18,16 @@ from netdissect_fast.results import Dissection
 from .scenes import HOSTILE, Scenes, dissection
 
 
+@pytest.fixture
+def figures() -> None:
+    """Asked for by tests in which figures are drawn: they take most of the time of a small report."""
+
+
 @pytest.fixture(autouse=True)
-def _own_cache(tmp_path, monkeypatch):
+def _own_cache(request, tmp_path, monkeypatch):
     monkeypatch.setenv("NETDISSECT_FAST_CACHE", str(tmp_path / "cache"))
+    if "figures" not in request.fixturenames:
+        monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -32,7 +39,7 @@ def layer_folder(out: Path) -> Path:
     return folder
 
 
-def test_what_is_written(tmp_path):
+def test_what_is_written(tmp_path, figures):
     result = dissection()
     done = nd.report(result, tmp_path / "out", heat_map=True, picture_size=48)
     assert done.index == tmp_path / "out" / "index.html"
@@ -56,7 +63,7 @@ def test_what_is_written(tmp_path):
     assert "kB and" in str(done)
 
 
-def test_nothing_is_loaded_from_elsewhere(tmp_path):
+def test_nothing_is_loaded_from_elsewhere(tmp_path, figures):
     nd.report(dissection(), tmp_path / "out")
     for name, content in files(tmp_path / "out").items():
         if name.endswith((".html", ".css", ".js")):
@@ -116,8 +123,7 @@ def test_an_interrupted_build_resumes(tmp_path, monkeypatch, after):
         nd.report(result, tmp_path / "out", threads=1)
     assert not (tmp_path / "out" / "index.html").exists()
     assert {name for name in files(tmp_path / "out") if name.endswith(".jpg")} == set(drawn)
-    monkeypatch.undo()
-    monkeypatch.setenv("NETDISSECT_FAST_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(site.Site, "picture", picture)
     before = {path: (tmp_path / "out" / path).stat().st_mtime_ns for path in drawn}
     done = nd.report(result, tmp_path / "out")
     kept = {path for path in drawn if (tmp_path / "out" / path).stat().st_mtime_ns == before[path]}
@@ -240,9 +246,7 @@ def test_a_broken_image_is_named(tmp_path):
     assert not (tmp_path / "out" / "index.html").exists()
 
 
-def test_without_matplotlib(tmp_path, monkeypatch):
-    for module in ("matplotlib", "matplotlib.pyplot"):
-        monkeypatch.setitem(sys.modules, module, None)
+def test_without_matplotlib(tmp_path):
     nd.report(dissection(), tmp_path / "out")
     assert "pip install" in (tmp_path / "out" / "index.html").read_text()
     assert not (tmp_path / "out" / "figures").exists()

@@ -67,7 +67,7 @@ def run_facts(dissection: Dissection) -> dict[str, str]:
     found = {
         "Model": run.get("model"),
         "Images": data.get("images"),
-        "Data": data.get("name"),
+        "Data": _data_name(data),
         "Quantile": settings.get("quantile") or ("thresholds were given" if settings else None),
         "Alignment": settings.get("alignment"),
         "Category rule": settings.get("category_rule"),
@@ -75,6 +75,15 @@ def run_facts(dissection: Dissection) -> dict[str, str]:
         "Device": settings.get("device"),
     }
     return {name: str(value) for name, value in found.items() if value}
+
+
+def _data_name(data: dict[str, Any]) -> Any:
+    """The data set's folder, without where it lies: reports are sent to others."""
+    source = data.get("source")
+    while isinstance(source, dict) and "of" in source:
+        source = source["of"]
+    path = source.get("path") if isinstance(source, dict) else None
+    return Path(path).name if isinstance(path, str) else data.get("name")
 
 
 def write_pages(site: Site, shared: Shared) -> Path:
