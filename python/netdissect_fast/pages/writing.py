@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from ..data.dataset import ConceptDataset
 
 
+ROWS_AT_ONCE = 64  # of a long table, in one group: browsers lay out the groups near the screen
+
+
 @dataclass(frozen=True)
 class Shared:
     """What every page may show; templates call it ``site``.
@@ -153,7 +156,8 @@ def _write_layer(site: Site, shared: Shared, layer: Layer, names: list[str]) -> 
     strips = [len(images) for images, _ in layer.tops] if layer.tops and shared.data is not None else None
     site.page(
         f"{layer.folder}/index.html", "layer.html", site=shared, layer=layer, facts=facts, names=names,
-        strips=strips, note=_why_no_pictures(shared, layer) if strips is None else "",
+        strips=strips, most_images=shared.look.images, rows_at_once=ROWS_AT_ONCE,
+        note=_why_no_pictures(shared, layer) if strips is None else "",
     )  # fmt: skip
 
 
@@ -238,4 +242,11 @@ def _write_concepts(site: Site, shared: Shared, concepts: Concepts) -> None:
         rows.append({"name": name, "number": number, "page": page, "category": category,
                      "images": len(images) if known else "–", "area": area, "detectors": detectors})  # fmt: skip
     rows.sort(key=lambda row: (-sum(row["detectors"]), row["name"]))
-    site.page("concepts/index.html", "concepts.html", site=shared, rows=rows, detected_by=detected_by)
+    site.page(
+        "concepts/index.html",
+        "concepts.html",
+        site=shared,
+        rows=rows,
+        detected_by=detected_by,
+        rows_at_once=ROWS_AT_ONCE,
+    )

@@ -15,12 +15,12 @@
     return;
   }
 
-  const body = table.tBodies[0];
+  const ROWS_AT_ONCE = table.tBodies[0]?.rows.length;
   const heads = [...table.tHead.rows[0].cells];
   const column = Object.fromEntries(heads.map((head, i) => [head.dataset.key, i]));
   const cell = (row, key) => row.cells[column[key]];
   const text = (row, key) => (key in column ? cell(row, key).textContent.trim() : "");
-  const rows = [...body.rows].map((row, place) => ({
+  let rows = [...table.querySelectorAll("tbody tr")].map((row, place) => ({
     row,
     place,
     search: ["unit", "concept", "category"].map((key) => text(row, key)).join(" ").toLowerCase(),
@@ -42,8 +42,7 @@
 
   // Numbers by size, words by the alphabet; what is not known comes last.
   function value(row, key) {
-    const data = cell(row, key).querySelector("data");
-    const shown = data ? data.value : cell(row, key).textContent.trim();
+    const shown = cell(row, key).dataset.value ?? cell(row, key).textContent.trim();
     if (shown === "–") return null;
     return shown !== "" && !Number.isNaN(Number(shown)) ? Number(shown) : shown;
   }
@@ -58,7 +57,7 @@
       const ascending = typeof a === "number" && typeof b === "number" ? a - b : String(a).localeCompare(String(b));
       return (down ? -ascending : ascending) || one.place - other.place;
     });
-    body.append(...keyed.map(([, one]) => one.row));
+    rows = keyed.map(([, one]) => one);
     for (const head of heads) {
       if (head.dataset.key === key && key) head.ariaSort = down ? "descending" : "ascending";
       else head.removeAttribute("aria-sort");
@@ -66,20 +65,32 @@
     sorted = order;
   }
 
+  // The rows shown, in groups: the browser lays out those that are near the screen. Rows not shown leave the page.
+  function arrange(shown) {
+    const present = [...table.querySelectorAll("tbody tr")];
+    if (present.length === shown.length && shown.every((one, i) => one.row === present[i])) return;
+    const groups = [];
+    for (let first = 0; first < shown.length; first += ROWS_AT_ONCE) {
+      const group = document.createElement("tbody");
+      group.append(...shown.slice(first, first + ROWS_AT_ONCE).map((one) => one.row));
+      group.style.setProperty("--rows", group.rows.length);
+      groups.push(group);
+    }
+    table.replaceChildren(table.tHead, ...groups);
+  }
+
   function apply() {
+    const order = state.sort || usual;
+    if (order !== sorted) sort(order);
     const words = state.q.toLowerCase().split(/\s+/).filter(Boolean);
-    let shown = 0;
-    for (const one of rows) {
-      const fits =
+    const shown = rows.filter(
+      (one) =>
         words.every((word) => one.search.includes(word)) &&
         (!state.category || one.category === state.category) &&
         (!state.concept || one.concept === state.concept) &&
-        (!state.detectors || one.detector);
-      one.row.hidden = !fits;
-      shown += fits;
-    }
-    const order = state.sort || usual;
-    if (order !== sorted) sort(order);
+        (!state.detectors || one.detector),
+    );
+    arrange(shown);
     form.elements.q.value = state.q;
     form.elements.category.value = state.category;
     form.elements.detectors.checked = state.detectors !== "";
@@ -87,7 +98,7 @@
       form.elements.concept.value = state.concept;
       form.elements.concept.closest("label").hidden = !state.concept;
     }
-    form.querySelector("output").textContent = `${shown} of ${rows.length}`;
+    form.querySelector("output").textContent = `${shown.length} of ${rows.length}`;
   }
 
   // A step that Back undoes; while typing, the same step is rewritten.
@@ -101,9 +112,10 @@
 
   // A link to a unit shows it, whatever is filtered away.
   function reveal() {
-    const target = location.hash && document.getElementById(decodeURIComponent(location.hash.slice(1)));
-    if (!target) return;
-    if (target.hidden) {
+    const name = decodeURIComponent(location.hash.slice(1));
+    const target = rows.find((one) => one.row.id === name)?.row ?? document.getElementById(name);
+    if (!name || !target) return;
+    if (!target.isConnected) {
       state = { ...state, ...everything };
       apply();
     }
@@ -112,7 +124,7 @@
   }
 
   function step(by) {
-    const links = [...body.querySelectorAll("tr:not([hidden]) a.unit")];
+    const links = [...table.querySelectorAll("tbody a.unit")];
     const at = links.indexOf(document.activeElement);
     const link = links[at < 0 ? (by > 0 ? 0 : links.length - 1) : at + by];
     link?.focus();
@@ -146,6 +158,7 @@
   form.elements.category.addEventListener("change", (event) => go({ category: event.target.value }));
   form.elements.detectors.addEventListener("change", (event) => go({ detectors: event.target.checked ? "1" : "" }));
   document.addEventListener("click", (event) => {
+    if (event.target.matches(".units img")) event.target.closest("tr").querySelector("a.unit").click();
     const link = event.target.closest("a[data-filter]");
     if (!link || event.ctrlKey || event.metaKey || event.shiftKey) return;
     event.preventDefault();
