@@ -134,12 +134,14 @@ def _add_report(commands: Any) -> None:
     add("--outline", action="store_true", help="draw a line along the mask's edge")
     add("--heat-map", action="store_true", help="add a heat map of each picture")
     add("--iou-threshold", type=float, default=0.04, help="IoU above which a unit is a detector")
-    add("--threads", type=int, help="that draw; default: all cores")
+    add("--workers", type=int, help="processes that draw pictures, 0: this one; default: one a core")
+    add("--threads", type=int, help="of the kernels; default: all cores")
     add("--cache", type=Path, help="folder for packed labels; default: NETDISSECT_FAST_CACHE or the user's cache")
     add("--quiet", action="store_true", help="no progress bars")
 
 
 def _report(arguments: argparse.Namespace) -> None:
+    from .backends.cpu import available_threads
     from .data.sources import data_of_run
     from .pages import report
     from .results import load
@@ -169,6 +171,7 @@ def _report(arguments: argparse.Namespace) -> None:
         outline=arguments.outline,
         heat_map=arguments.heat_map,
         iou_threshold=arguments.iou_threshold,
+        workers=available_threads() if arguments.workers is None else arguments.workers,
         threads=arguments.threads,
         cache=arguments.cache,
         progress=not arguments.quiet,

@@ -182,6 +182,7 @@ class Peaks:
         merged = cls(first.units, first.map_size, first.images, first.quantile)
         key = (first.units, first.map_size, first.images, first.quantile)
         for part in parts:
+            part.settle()
             if (part.units, part.map_size, part.images, part.quantile) != key:
                 raise ArgumentError(f"cannot merge peaks of different runs: {first!r} and {part!r}")
         ranges = sorted(span for part in parts for span in part.seen)
@@ -200,12 +201,14 @@ class Peaks:
 
     def count(self, unit: int) -> int:
         """Images in which the unit exceeds its bound somewhere."""
+        self.settle()
         return int((self.crops.unit == unit).sum())
 
     def of_unit(self, unit: int) -> Crops:
         """A copy of the unit's crops, images ascending. ArgumentError for a unit that does not exist."""
         if not 0 <= unit < self.units:
             raise ArgumentError(f"unit {unit} does not exist: the layer has units 0 to {self.units - 1}")
+        self.settle()
         if self._by_unit is None:
             order = np.argsort(self.crops.unit, kind="stable")
             edges = np.searchsorted(self.crops.unit[order], np.arange(self.units + 1))
@@ -225,6 +228,7 @@ class Peaks:
 
     def save(self, path: Path) -> None:
         """Write one safetensors file, atomically."""
+        self.settle()
         image, unit, box, values = self.crops.arrays
         arrays: dict[str, Array] = {
             "image": image,

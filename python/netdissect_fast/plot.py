@@ -47,20 +47,21 @@ def concepts(layer: Layer, *, iou_threshold: float = 0.04, ax: Axes | None = Non
     longest = max((len(name) for _, name in found), default=0)
     ax = ax or _axes(max(5.0, 1 + _LABEL_INCHES * len(found)), 2.4 + 0.06 * longest)
     colours, unique = category_colours(table.vocabulary.categories), table.unique_detectors(iou_threshold)
-    place = 0
+    place, legend = 0, {}
     for category, group in groupby(found.items(), key=lambda item: item[0][0]):
         units = [count for _, count in group]
         label = f"{category} ({unique[category]})"
-        ax.bar(range(place, place + len(units)), units, width=0.8, color=colours[category], label=label)
+        bars = range(place, place + len(units))
+        legend[label] = ax.bar(bars, units, width=0.8, color=colours[category], label=label)
         place += len(units)
-    ax.set_xticks(range(len(found)), [name for _, name in found], rotation=90, fontsize=7)
+    ax.set_xticks(range(len(found)), [_text(name) for _, name in found], rotation=90, fontsize=7)
     ax.set_xlim(-0.7, max(len(found), 1) - 0.3)
     ax.set_ylabel("units")
     total = sum(table.detectors(iou_threshold).values())
-    ax.set_title(f"{table.name}: {total} of {len(table)} units detect {len(found)} concepts (IoU > {iou_threshold:g})")
-    if found:
-        ax.legend(fontsize=7, ncols=max(1, min(6, len(unique))), frameon=False)
-    return _plain(ax)
+    ax.set_title(
+        f"{_text(table.name)}: {total} of {len(table)} units detect {len(found)} concepts (IoU > {iou_threshold:g})"
+    )
+    return _plain(ax, legend, ncols=max(1, min(6, len(legend))))
 
 
 def categories(
@@ -72,19 +73,20 @@ def categories(
 ) -> Axes:
     """The paper's comparison of layers or networks: unique detectors of each, stacked by category."""
     tables = _tables(layers)
-    ax = ax or _axes(max(4.0, 1.2 + 0.5 * len(tables)), 3.2)
     names = _categories(tables.values())
     unique = {name: table.unique_detectors(iou_threshold, count) for name, table in tables.items()}
-    bottom = np.zeros(len(tables))
+    ax = ax or _axes(max(4.0, 1.2 + 0.5 * len(tables)), 3.2)
+    bottom, legend = np.zeros(len(tables)), {}
     for category, colour in category_colours(names).items():
         height = np.array([found.get(category, 0) for found in unique.values()], float)
-        ax.bar(range(len(tables)), height, bottom=bottom, width=0.7, color=colour, label=category)
+        legend[category] = ax.bar(range(len(tables)), height, bottom=bottom, width=0.7, color=colour, label=category)
         bottom += height
     long = any(len(name) > 10 for name in tables)
-    ax.set_xticks(range(len(tables)), list(tables), rotation=30 if long else 0, ha="right" if long else "center")
+    ax.set_xticks(
+        range(len(tables)), list(map(_text, tables)), rotation=30 if long else 0, ha="right" if long else "center"
+    )
     ax.set_ylabel("unique detectors")
-    ax.legend(fontsize=7, frameon=False, loc="upper left", bbox_to_anchor=(1, 1), reverse=True)
-    return _plain(ax)
+    return _plain(ax, legend, loc="upper left", bbox_to_anchor=(1, 1), reverse=True)
 
 
 def iou_distribution(
@@ -93,15 +95,16 @@ def iou_distribution(
     """IoU of the units' labels, best unit first, one line a layer; the IoU threshold dashed."""
     if isinstance(layers, UnitTable) or hasattr(layers, "table"):
         layers = [layers]  # type: ignore[list-item]
+    tables = _tables(layers)
     ax = ax or _axes(4.5, 2.8)
-    for name, table in _tables(layers).items():
-        ax.plot(range(1, len(table) + 1), np.sort(table.top[2])[::-1], label=name, linewidth=1.5)
+    legend = {}
+    for name, table in tables.items():
+        (legend[name],) = ax.plot(range(1, len(table) + 1), np.sort(table.top[2])[::-1], label=name, linewidth=1.5)
     ax.axhline(iou_threshold, color="0.5", linestyle="--", linewidth=1)
     ax.set_xlabel("units, best first")
     ax.set_ylabel("IoU of the label")
     ax.set_ylim(bottom=0)
-    ax.legend(fontsize=8, frameon=False)
-    return _plain(ax, integers=False)
+    return _plain(ax, legend, integers=False)
 
 
 def unique_detectors(
@@ -117,16 +120,17 @@ def unique_detectors(
     tables = [_table(layer) for layer in layers]
     if len(x) != len(tables) or not tables:
         raise ArgumentError(f"expected one layer for each x, at least one; got {len(x)} x and {len(tables)} layers")
-    ax = ax or _axes(4.5, 3.2)
     found = [table.unique_detectors(iou_threshold, count) for table in tables]
-    ax.plot(x, [sum(unique.values()) for unique in found], color="0.35", marker="o", label="total")
+    ax = ax or _axes(4.5, 3.2)
+    total = [sum(unique.values()) for unique in found]
+    legend = {"total": ax.plot(x, total, color="0.35", marker="o", label="total")[0]}
     for category, colour in category_colours(_categories(tables)).items():
-        ax.plot(x, [unique.get(category, 0) for unique in found], color=colour, marker=".", label=category)
+        unique = [one.get(category, 0) for one in found]
+        (legend[category],) = ax.plot(x, unique, color=colour, marker=".", label=category)
     ax.set_xlabel(xlabel)
     ax.set_ylabel("unique detectors")
     ax.set_ylim(bottom=0)
-    ax.legend(fontsize=7, frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
-    return _plain(ax)
+    return _plain(ax, legend, loc="upper left", bbox_to_anchor=(1, 1))
 
 
 def _table(layer: Layer) -> UnitTable:
@@ -153,7 +157,14 @@ def _axes(width: float, height: float) -> Axes:
     return axes
 
 
-def _plain(ax: Axes, integers: bool = True) -> Axes:
+def _text(name: str) -> str:
+    """A name in which no dollar begins a formula."""
+    return name.replace("$", r"\$")
+
+
+def _plain(ax: Axes, legend: Mapping[str, Any], integers: bool = True, **where: Any) -> Axes:
+    if legend:  # given outright: matplotlib leaves out labels that begin with an underscore
+        ax.legend(list(legend.values()), list(map(_text, legend)), fontsize=7, frameon=False, **where)
     ax.spines[["top", "right"]].set_visible(False)
     if integers:
         ax.yaxis.set_major_locator(require("matplotlib.ticker", "report").MaxNLocator(integer=True))

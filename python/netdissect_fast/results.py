@@ -187,6 +187,8 @@ class Dissection(Mapping[str, LayerResult]):
 
     def to_pandas(self) -> Any:
         """The tables of all layers as one pandas.DataFrame, with the layer's name as first column."""
+        if not self.layers:
+            raise ArgumentError("the result holds no layer")
         pandas = require("pandas", "pandas")
         return pandas.concat({name: layer.to_pandas() for name, layer in self.items()}, names=["layer"]).reset_index(
             level="layer"

@@ -118,7 +118,10 @@ def write_text(path: Path, text: str) -> None:
 
 def write_json(path: Path, value: Any) -> None:
     """Write JSON, readable by people."""
-    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+    text = json.dumps(value, indent=2, ensure_ascii=False)
+    if not text.isascii() and text != text.encode(errors="replace").decode():
+        text = json.dumps(value, indent=2)  # a file name that is not UTF-8 can only be escaped
+    write_text(path, text + "\n")
 
 
 def read_json(path: Path) -> Any:

@@ -143,6 +143,12 @@ class UnitTable:
         place = {name: i for i, name in enumerate(self.vocabulary.categories)}
         return dict(sorted(found.items(), key=lambda item: (place[item[0][0]], -item[1], item[0][1])))
 
+    @property
+    def columns(self) -> list[str]:
+        """Names of result.csv's columns."""
+        by_category = [f"{category}-{field}" for category in self.vocabulary.categories for field in _FIELDS]
+        return [*_HEAD, *by_category, *_TAIL]
+
     def records(self) -> list[dict[str, Any]]:
         """One dict a unit, in the order of units, with result.csv's columns; ``unit`` counts from 0 here."""
         names, categories = self.vocabulary.names, self.vocabulary.categories
@@ -167,9 +173,8 @@ class UnitTable:
     def to_csv(self) -> str:
         """NetDissect's result.csv (SPEC 6): units from 1, by descending score; our own columns at the end."""
         records = self.records()
-        columns = [f"{category}-{field}" for category in self.vocabulary.categories for field in _FIELDS]
         text = io.StringIO()
-        writer = csv.DictWriter(text, [*_HEAD, *columns, *_TAIL], lineterminator="\n")
+        writer = csv.DictWriter(text, self.columns, lineterminator="\n")
         writer.writeheader()
         writer.writerows({**records[u], "unit": records[u]["unit"] + 1} for u in self.ranked)
         return text.getvalue()
@@ -184,7 +189,7 @@ class UnitTable:
 
     def to_pandas(self) -> Any:
         """A pandas.DataFrame of ``records``. MissingExtra without pandas."""
-        return require("pandas", "pandas").DataFrame(self.records())
+        return require("pandas", "pandas").DataFrame(self.records(), columns=self.columns)
 
     def save(self, path: str | Path) -> None:
         """Write the table, atomically, in the format of the name: .csv, .json or .parquet.

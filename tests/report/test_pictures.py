@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
+from PIL import Image
 
 import netdissect_fast as nd
 from netdissect_fast.backends.cpu import CpuBackend
@@ -11,7 +14,7 @@ from netdissect_fast.backends.reference import ReferenceBackend, upsample
 from netdissect_fast.concepts import PackedLabels
 from netdissect_fast.data.cache import packed_labels
 from netdissect_fast.errors import ArgumentError
-from netdissect_fast.pages.pictures import Look, Painter, Photos, UnitMasks, dimmed, enlarged, heated, strip
+from netdissect_fast.pages.pictures import Look, Masks, Photo, Photos, UnitStrips, dimmed, heated, strip
 from netdissect_fast.results import LayerResult
 
 from .scenes import Scenes, dissection
@@ -24,15 +27,25 @@ def only(result: nd.Dissection) -> LayerResult:
     return layer
 
 
+def masks_of(layer: LayerResult, backend: Any = None) -> Masks:
+    return Masks(layer.grid, layer.thresholds, backend)
+
+
+def photo(picture: np.ndarray) -> Photo:
+    bright = Image.fromarray(picture)
+    return Photo(bright, bright.point(lambda value: value // 4))
+
+
 def assert_drawn_as_counted(layer: LayerResult, labels: PackedLabels, step: int = 1) -> None:
     """I and A from the pictures' masks at label resolution, of every ``step``-th unit, are those counted."""
-    vocabulary, masks, units = layer.vocabulary, UnitMasks(layer), range(0, len(layer.thresholds), step)
+    vocabulary, masks, units = layer.vocabulary, masks_of(layer), range(0, len(layer.thresholds), step)
     present = labels.category_present(vocabulary)
     intersection = np.zeros((len(units), len(vocabulary)), np.int64)
     area = np.zeros((len(units), len(vocabulary.categories)), np.int64)
     images = np.arange(len(labels))
     for row, unit in enumerate(units):
-        for image, crop in zip(images, masks.crops(unit, images), strict=True):
+        strips = UnitStrips.of(layer.require_peaks(), masks, labels, unit, images, -1)
+        for image, crop in zip(images, strips.crops, strict=True):
             mask = masks.mask(crop, (int(labels.grid[image, 0]), int(labels.grid[image, 1])))
             area[row] += mask.sum() * present[image]
             for concept, label in labels.masks(image).items():
@@ -72,11 +85,12 @@ def test_pixels_of_a_strip():
     data.image = lambda index: Scenes.image(data, 0)
     layer = only(dissection(data=data))
     labels = PackedLabels.pack((data.labels(i) for i in range(len(data))), data.vocabulary)
-    painter = Painter(UnitMasks(layer), Photos(data, 48), labels, LOOK)
+    masks, photos = masks_of(layer), Photos(data, 48)
     for unit in range(1, len(layer.thresholds)):
         images, _ = layer.top(unit, 12)
         concept = int(layer.labels.top()[1][unit])
-        pictures = {kind: np.asarray(image) for kind, image in painter.unit(unit, images, concept).items()}
+        strips = UnitStrips.of(layer.require_peaks(), masks, labels, unit, images, concept)
+        pictures = {kind: np.asarray(image) for kind, image in strips.draw(photos, LOOK).items()}
         assert list(pictures) == ["mask", "concept"]
         assert pictures["mask"].shape == (24, 24 * len(images), 3)
         carried = [i for i in range(len(labels)) if concept in labels.masks(i)]
@@ -92,8 +106,7 @@ def test_pixels_of_a_strip():
 def test_any_resolution_has_the_geometry_of_the_score():
     """At 3 times the label resolution a mask is S > T there, from the same grid."""
     layer = only(dissection())
-    masks, peaks = UnitMasks(layer), layer.require_peaks()
-    reference = UnitMasks(layer, ReferenceBackend())  # type: ignore[arg-type]
+    masks, reference, peaks = masks_of(layer), masks_of(layer, ReferenceBackend()), layer.require_peaks()
     for unit in range(1, len(layer.thresholds)):
         crop = peaks.of_unit(unit).take(np.array([0]))
         size = 60, 72
@@ -111,32 +124,42 @@ def test_any_resolution_has_the_geometry_of_the_score():
 
 def test_silent_images_have_empty_masks():
     layer = only(dissection())
-    masks = UnitMasks(layer, CpuBackend(2))
-    (crop,) = masks.crops(0, np.array([3]))
+    data = Scenes()
+    labels = PackedLabels.pack((data.labels(i) for i in range(len(data))), data.vocabulary)
+    masks = masks_of(layer, CpuBackend(2))
+    (crop,) = UnitStrips.of(layer.require_peaks(), masks, labels, 0, np.array([3]), -1).crops
     assert not len(crop)
     assert not masks.mask(crop, (20, 24)).any()
     assert not masks.heat(crop, (20, 24), 1.0).any()
 
 
 def test_looks():
-    photo = np.full((4, 6, 3), 200, np.uint8)
+    grey = photo(np.full((4, 6, 3), 200, np.uint8))
     mask = np.zeros((4, 6), bool)
     mask[:3, 1:5] = True
-    dark = dimmed(photo, mask, outline=False)
+    dark = np.asarray(dimmed(grey, mask, outline=False))
     assert (dark[mask] == 200).all()
     assert (dark[~mask] == 50).all()
-    line = dimmed(photo, mask, outline=True)
+    line = np.asarray(dimmed(grey, mask, outline=True))
     yellow = (line == (255, 224, 32)).all(axis=2)
     assert yellow.sum() == 8  # left, right and lower edge; none along the border of the picture
     assert not yellow[~mask].any()
-    assert (photo == 200).all()
-    heat = heated(photo, mask.astype(np.float32))
+    heat = np.asarray(heated(grey, mask.astype(np.float32)))
     assert (heat[~mask] == 100).all()
     assert (heat[mask] != 100).all()
-    np.testing.assert_array_equal(enlarged(mask, (8, 12))[::2, ::2], mask)
-    picture = np.asarray(strip([photo, photo[:2]]))
+    smaller = np.asarray(dimmed(grey, mask[::2, ::2], outline=False))  # a label map's pixels are enlarged
+    np.testing.assert_array_equal(smaller[..., 0] == 200, mask[::2, ::2].repeat(2, 0).repeat(2, 1))
+    picture = np.asarray(strip([grey.bright, grey.bright.crop((0, 0, 6, 2))]))
     assert picture.shape == (6, 12, 3)
-    assert picture.sum() == 200 * 3 * (24 + 12)
+    assert picture.astype(int).sum() == 200 * 3 * (24 + 12)
+
+
+def test_photographs_are_made_small():
+    data = Scenes()
+    data.image = lambda index: Image.new("RGB", (300, 100), (200, 100, 50))
+    got = Photos(data, 60).get(0)
+    assert got.size == (20, 60)
+    assert (got.bright.getpixel((5, 5)), got.dark.getpixel((5, 5))) == ((200, 100, 50), (50, 25, 12))
 
 
 @pytest.mark.parametrize("options", [{"images": 0}, {"size": 8}, {"size": 4000}, {"images": 400, "size": 224}])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import pytest
 import netdissect_fast as nd
 from netdissect_fast.cli import main
 from netdissect_fast.errors import ArgumentError, DataError, OutputError
-from netdissect_fast.pages import site
+from netdissect_fast.pages import drawing
 from netdissect_fast.results import Dissection
 
 from .scenes import HOSTILE, Scenes, dissection
@@ -110,20 +111,20 @@ class Stopped(Exception):
 def test_an_interrupted_build_resumes(tmp_path, monkeypatch, after):
     result = dissection()
     whole = nd.report(result, tmp_path / "whole", threads=1)
-    picture, drawn = site.Site.picture, []
+    write, drawn = drawing.write_picture, []
 
-    def stop(self, path, image):
+    def stop(path, image):
         if len(drawn) == after:
             raise Stopped
-        drawn.append(path)
-        picture(self, path, image)
+        drawn.append(str(path.relative_to(tmp_path / "out")))
+        write(path, image)
 
-    monkeypatch.setattr(site.Site, "picture", stop)
+    monkeypatch.setattr(drawing, "write_picture", stop)
     with pytest.raises(Stopped):
         nd.report(result, tmp_path / "out", threads=1)
     assert not (tmp_path / "out" / "index.html").exists()
     assert {name for name in files(tmp_path / "out") if name.endswith(".jpg")} == set(drawn)
-    monkeypatch.setattr(site.Site, "picture", picture)
+    monkeypatch.setattr(drawing, "write_picture", write)
     before = {path: (tmp_path / "out" / path).stat().st_mtime_ns for path in drawn}
     done = nd.report(result, tmp_path / "out")
     kept = {path for path in drawn if (tmp_path / "out" / path).stat().st_mtime_ns == before[path]}
@@ -246,6 +247,20 @@ def test_a_broken_image_is_named(tmp_path):
     assert not (tmp_path / "out" / "index.html").exists()
 
 
+def test_a_worker_that_cannot_start_is_explained(tmp_path):
+    """In a script without the usual guard, processes cannot start."""
+    script = tmp_path / "script.py"
+    script.write_text(
+        f"import sys; sys.path.insert(0, {str(Path(__file__).parents[2])!r})\n"
+        "import netdissect_fast as nd\nfrom tests.report.scenes import dissection\n"
+        f"nd.report(dissection(), {str(tmp_path / 'out')!r}, workers=1)\n"
+    )
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 1
+    assert "or with workers=0" in done.stderr.splitlines()[-1]
+    assert not (tmp_path / "out" / "index.html").exists()
+
+
 def test_without_matplotlib(tmp_path):
     nd.report(dissection(), tmp_path / "out")
     assert "pip install" in (tmp_path / "out" / "index.html").read_text()
@@ -273,6 +288,8 @@ def test_command(run, tmp_path, capsys):
     assert Path(printed[-1]).read_text().startswith("<!doctype html>")
     assert printed[0].startswith("18 units, ")
     assert nd.report(nd.load(run / "run"), tmp_path / "out").drawn == 0  # the same, from Python
+    nd.report(nd.load(run / "run"), tmp_path / "one")
+    assert files(tmp_path / "one") == files(tmp_path / "out")  # in this process as in several
 
 
 def test_command_options(run, tmp_path, capsys):
@@ -284,7 +301,7 @@ def test_command_options(run, tmp_path, capsys):
     assert "run 3" in overview
     assert capsys.readouterr().out.startswith("48 units, 0 strips")
     look = ["--top-images", "3", "--picture-size", "32", "--outline", "--heat-map"]
-    more = ["--iou-threshold", "0.01", "--threads", "1"]
+    more = ["--iou-threshold", "0.01", "--threads", "1", "--workers", "0"]
     assert main(["report", str(run / "run"), "--out", str(tmp_path / "out"), *look, *more]) == 0
     assert "IoU &gt; 0.01" in (tmp_path / "out" / "index.html").read_text()
     assert list((tmp_path / "out" / "layers" / "3" / "pictures").glob("*-heat.jpg"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import operator
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -47,18 +48,23 @@ class ConceptDataset(Protocol):
         """Hexadecimal sha256 that changes when images, labels or the selection change."""
 
 
+def source_of(data: ConceptDataset) -> dict[str, Any] | None:
+    """What ``open_source`` opens the same data set from; None for a class of the user's own without ``source()``."""
+    source = getattr(data, "source", None)
+    return source() if callable(source) else None
+
+
 class Subset:
     """Some images of a data set, in the order given: a ConceptDataset again."""
 
     def __init__(self, dataset: ConceptDataset, indices: Sequence[int]) -> None:
         self.dataset = dataset
-        self.indices = indices if isinstance(indices, range) else tuple(int(i) for i in indices)
-        if not len(self.indices):
+        self.indices = indices if isinstance(indices, range) else tuple(operator.index(i) for i in indices)
+        if not self.indices:
             raise ArgumentError("a subset needs at least one image, got none")
-        if min(self.indices) < 0 or max(self.indices) >= len(dataset):
-            raise ArgumentError(
-                f"a subset's indices must be in 0..{len(dataset) - 1}, got {min(self.indices)}..{max(self.indices)}"
-            )
+        ends = self.indices[:: max(1, len(self.indices) - 1)] if isinstance(self.indices, range) else self.indices
+        if min(ends) < 0 or max(ends) >= len(dataset):
+            raise ArgumentError(f"a subset's indices must be in 0..{len(dataset) - 1}, got {min(ends)}..{max(ends)}")
 
     @classmethod
     def first(cls, dataset: ConceptDataset, limit: int) -> Subset:
@@ -77,7 +83,7 @@ class Subset:
 
     def source(self) -> dict[str, Any] | None:
         """How to open it again, as plain values; None where the data set that it is of does not say."""
-        of = getattr(self.dataset, "source", lambda: None)()
+        of = source_of(self.dataset)
         if of is None:
             return None
         if isinstance(self.indices, range):

@@ -8,8 +8,10 @@ from typing import Any
 
 from ..errors import ArgumentError, NetDissectError
 from .broden import Broden
-from .dataset import ConceptDataset, Subset
+from .dataset import ConceptDataset, Subset, source_of
 from .synthetic import Synthetic
+
+__all__ = ["check_same", "data_of_run", "open_source", "source_of"]
 
 
 def _subset(of: dict[str, Any], indices: list[int]) -> Subset:
@@ -28,21 +30,19 @@ _KINDS: dict[str, Callable[..., ConceptDataset]] = {
 }
 
 
-def source_of(data: ConceptDataset) -> dict[str, Any] | None:
-    """What ``open_source`` opens the same data set from; None for a class of the user's own without ``source()``."""
-    source = getattr(data, "source", None)
-    return source() if callable(source) else None
+def open_source(source: dict[str, Any], path: Path | None = None) -> ConceptDataset:
+    """The data set that ``source_of`` described, from where it was or from the folder ``path``.
 
-
-def open_source(source: dict[str, Any]) -> ConceptDataset:
-    """The data set that ``source_of`` described. ArgumentError where it describes none; else what opening raises."""
+    ArgumentError where it describes none; else what opening raises.
+    """
     try:
-        options = dict(source)
+        options = _moved(source, str(path)) if path is not None else dict(source)
         return _KINDS[options.pop("kind")](**options)
     except NetDissectError:
         raise
-    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
-        raise ArgumentError(f"run.json does not say how to open the data set ({error!r}): give it (--data)") from error
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError) as error:
+        where = "" if path is None else f" in {path}"
+        raise ArgumentError(f"run.json does not say how to open the data set{where}: {error!r}") from error
 
 
 def data_of_run(run: dict[str, Any], path: Path | None = None) -> ConceptDataset:
@@ -52,17 +52,19 @@ def data_of_run(run: dict[str, Any], path: Path | None = None) -> ConceptDataset
     """
     record = run.get("data")
     source = record.get("source") if isinstance(record, dict) else None
-    if path is not None:
-        source = _moved(source if isinstance(source, dict) else {"kind": "broden"}, str(path))
-    elif not isinstance(source, dict):
-        raise ArgumentError("run.json does not say where the images are: give the data set (--data)")
-    data = open_source(source)
+    if not isinstance(source, dict):
+        if path is None:
+            raise ArgumentError("run.json does not say where the images are: give the data set (--data)")
+        source = {"kind": "broden"}
+    data = open_source(source, path)
     check_same(data, run)
     return data
 
 
 def _moved(source: dict[str, Any], path: str) -> dict[str, Any]:
     """The same in another folder."""
+    if source["kind"] == "synthetic":
+        raise ArgumentError("the data set was drawn, not read from a folder: leave out --data")
     return {**source, "of": _moved(source["of"], path)} if "of" in source else {**source, "path": path}
 
 

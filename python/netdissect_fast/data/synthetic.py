@@ -6,6 +6,7 @@ import csv
 import hashlib
 import io
 import json
+import operator
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -59,6 +60,7 @@ class Synthetic:
     """
 
     def __init__(self, images: int = 1000, seed: int = 0, size: int = 128, split: str | None = None) -> None:
+        images, seed, size = operator.index(images), operator.index(seed), operator.index(size)
         if images < 1:
             raise ArgumentError(f"images must be at least 1, got {images}")
         if seed < 0:

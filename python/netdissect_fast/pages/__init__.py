@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..backends.cpu import CpuBackend
 from ..data.cache import packed_labels
 from ..data.sources import check_same, data_of_run
 from ..errors import ArgumentError
@@ -61,6 +62,7 @@ def report(
     outline: bool = False,
     heat_map: bool = False,
     iou_threshold: float = 0.04,
+    workers: int = 0,
     threads: int | None = None,
     cache: str | Path | None = None,
     progress: bool = True,
@@ -88,8 +90,10 @@ def report(
         also draw a line along the mask's edge, a heat map of each picture.
     iou_threshold :
         above which a unit is a detector.
+    workers :
+        processes that draw pictures; 0: this one. They need ``if __name__ == "__main__":`` in a script.
     threads, cache :
-        that draw (None: all cores); folder of packed labels, as for ``dissect``.
+        of the kernels and of packing labels (None: all cores); folder of packed labels, as for ``dissect``.
     progress :
         show a progress bar on a terminal.
 
@@ -113,16 +117,17 @@ def report(
     data = _data_of(dissection, data) if pictures and dissection else None
     labels = None if data is None else packed_labels(data, cache, threads, progress)
     if labels is not None:
-        layers = [_looked_at(layer, labels, top_images) for layer in layers]
+        layers = [_looked_at(layer, labels, top_images, CpuBackend(threads)) for layer in layers]
     concepts = Concepts.of(dissection.vocabulary, layers, labels) if dissection else None
-    drawing = Drawing({}, [])
     if concepts is not None and data is not None and labels is not None:
         drawing = Drawing.of(layers, concepts, data, labels, look)
-    site = Site(Path(out), drawing.keys)
-    drawn = drawing.draw(site, threads, progress)
+        site = Site(Path(out), drawing.keys)
+        pictures_there, drawn = drawing.pictures, drawing.draw(site, workers, progress)
+    else:
+        site, pictures_there, drawn = Site(Path(out), {}), 0, 0
     index = write_pages(site, Shared.of(dissection, layers, concepts, data, look, iou_threshold))
     units = sum(len(layer.rows) for layer in layers)
-    return Report(index, units, drawing.pictures, drawn, site.bytes(), time.perf_counter() - started)
+    return Report(index, units, pictures_there, drawn, site.bytes(), time.perf_counter() - started)
 
 
 def _layers(
@@ -154,7 +159,7 @@ def _data_of(dissection: Dissection, data: ConceptDataset | None) -> ConceptData
     return data
 
 
-def _looked_at(layer: Layer, labels: PackedLabels, top_images: int) -> Layer:
+def _looked_at(layer: Layer, labels: PackedLabels, top_images: int, backend: CpuBackend) -> Layer:
     """The layer with what its peaks tell: the units' highest images, and how much their masks overlap."""
     result = layer.result
     if result is None or result.peaks is None:
@@ -162,5 +167,5 @@ def _looked_at(layer: Layer, labels: PackedLabels, top_images: int) -> Layer:
     tops = [result.top(u, top_images) for u in range(len(result.thresholds))]
     overlap = None
     if len(tops) <= MOST_OVERLAPS:
-        overlap = mask_overlap(result.peaks, result.thresholds, result.grid, labels.grid)
+        overlap = mask_overlap(result.peaks, result.thresholds, result.grid, labels.grid, backend)
     return replace(layer, tops=tops, overlap=overlap)

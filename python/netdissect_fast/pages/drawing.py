@@ -4,33 +4,39 @@ from __future__ import annotations
 
 import hashlib
 import json
+import multiprocessing
+import signal
 import sys
+import threading
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..backends.cpu import available_threads
 from ..concepts import PackedLabels
+from ..errors import CapacityError
 from ..types import Array
 from .facts import Concepts, Layer
-from .pictures import Look, Painter, Photos, UnitMasks, annotated, strip
-from .site import FORMAT, QUALITY, Site
+from .pictures import ConceptStrip, Look, Masks, Photos, Strips, UnitStrips
+from .site import FORMAT, QUALITY, Site, write_picture
 
 if TYPE_CHECKING:
-    from PIL.Image import Image
-
     from ..data.dataset import ConceptDataset
 
 CONCEPT_IMAGES = 12  # on a concept's page
+_AHEAD = 4  # strips prepared for each worker
 
 
 @dataclass(frozen=True)
 class Task:
-    """Strips that are drawn together: their paths by kind, and what draws them."""
+    """Strips that are drawn together: their paths by kind, and what prepares them."""
 
     paths: dict[str, str]
-    draw: Callable[[], dict[str, Image]]
+    prepare: Callable[[], Strips]
 
 
 @dataclass(frozen=True)
@@ -41,6 +47,8 @@ class Drawing:
     tasks  all strips
     """
 
+    data: ConceptDataset
+    look: Look
     keys: dict[str, str]
     tasks: list[Task]
 
@@ -49,41 +57,76 @@ class Drawing:
         cls, layers: Sequence[Layer], concepts: Concepts, data: ConceptDataset, labels: PackedLabels, look: Look
     ) -> Drawing:
         """All that these layers and concepts show."""
-        photos = Photos(data, look.size)
         common = json.dumps([FORMAT, QUALITY, data.fingerprint(), asdict(look)])
         keys = {"concepts": hashlib.sha256(common.encode()).hexdigest()}
-        tasks = list(_concept_tasks(concepts, photos, labels, look))
+        tasks = list(_concept_tasks(concepts, labels))
         for layer in layers:
-            if layer.tops and layer.result is not None:
+            if layer.tops:
                 keys[layer.folder] = _key(layer, common)
-                tasks += _unit_tasks(layer, Painter(UnitMasks(layer.result), photos, labels, look))
-        return cls(keys, tasks)
+                tasks += _unit_tasks(layer, labels, look)
+        return cls(data, look, keys, tasks)
 
     @property
     def pictures(self) -> int:
         """How many strips there are."""
         return sum(len(task.paths) for task in self.tasks)
 
-    def draw(self, site: Site, threads: int | None, progress: bool) -> int:
-        """Draw what the site does not have, on ``threads`` (None: all cores); gives how many strips that were."""
+    def draw(self, site: Site, workers: int, progress: bool) -> int:
+        """Draw what the site does not have, in ``workers`` processes (0: in this one); gives how many strips that were.
+
+        Raises what reading an image raises, and CapacityError where a process dies.
+        """
         from tqdm import tqdm
 
         wanted = [task for task in self.tasks if not all(map(site.has, task.paths.values()))]
-
-        def draw(task: Task) -> None:
-            for kind, picture in task.draw().items():
-                site.picture(task.paths[kind], picture)
-
-        with ThreadPoolExecutor(threads or available_threads(), "netdissect_fast pictures") as pool:
-            done = pool.map(draw, wanted)
+        shown = tqdm(total=len(wanted), desc="pictures", unit="unit", disable=not (progress and sys.stderr.isatty()))
+        with shown, self._pool(site.out, min(workers, len(wanted))) as pool:
             try:
-                for _ in tqdm(
-                    done, "pictures", len(wanted), unit="unit", disable=not (progress and sys.stderr.isatty())
-                ):
-                    pass
+                for _ in _in_turn(pool, wanted, _AHEAD * max(1, workers)):
+                    shown.update()
+            except BrokenProcessPool as error:
+                raise CapacityError(
+                    "a process that draws pictures died or could not start. Where memory is short use fewer workers; "
+                    "in a script call report() under `if __name__ == '__main__':`, or with workers=0"
+                ) from error
             finally:
                 pool.shutdown(cancel_futures=True)
         return sum(len(task.paths) for task in wanted)
+
+    def _pool(self, out: Path, workers: int) -> Executor:
+        if workers < 1:
+            return ThreadPoolExecutor(1, "netdissect_fast pictures", _start, (self.data, self.look, out))
+        # Spawned: a fork of a process with threads, such as torch's, may hang.
+        context = multiprocessing.get_context("spawn")
+        return ProcessPoolExecutor(workers, context, _start_process, (self.data, self.look, out))
+
+
+def _in_turn(pool: Executor, tasks: Sequence[Task], ahead: int) -> Iterator[None]:
+    """Draw tasks, at most ``ahead`` of them prepared at a time."""
+    waiting: deque[Future[None]] = deque()
+    for task in tasks:
+        waiting.append(pool.submit(_draw, task.paths, task.prepare()))
+        if len(waiting) > ahead:
+            yield waiting.popleft().result()
+    while waiting:
+        yield waiting.popleft().result()
+
+
+_worker = threading.local()  # what a worker, a thread or a process, draws with
+
+
+def _start(data: ConceptDataset, look: Look, out: Path) -> None:
+    _worker.photos, _worker.look, _worker.out = Photos(data, look.size), look, out
+
+
+def _start_process(data: ConceptDataset, look: Look, out: Path) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the main process stops the others
+    _start(data, look, out)
+
+
+def _draw(paths: dict[str, str], strips: Strips) -> None:
+    for kind, picture in strips.draw(_worker.photos, _worker.look).items():
+        write_picture(_worker.out / paths[kind], picture)
 
 
 def _key(layer: Layer, common: str) -> str:
@@ -96,25 +139,23 @@ def _key(layer: Layer, common: str) -> str:
     return digest.hexdigest()
 
 
-def _unit_tasks(layer: Layer, painter: Painter) -> Iterator[Task]:
+def _unit_tasks(layer: Layer, labels: PackedLabels, look: Look) -> Iterator[Task]:
+    assert layer.result is not None
+    peaks, masks = layer.result.require_peaks(), Masks(layer.result.grid, layer.result.thresholds)
     for u in layer.ranked:  # the best first: an interrupted build has those
-        images = layer.tops[u][0]
+        images, concept = layer.tops[u][0], layer.column(u)
         if not len(images):
             continue
-        concept = layer.column(u)
-        kinds = ["mask"] + ["concept"] * (concept >= 0) + ["heat"] * painter.look.heat_map
+        kinds = ["mask"] + ["concept"] * (concept >= 0) + ["heat"] * look.heat_map
         paths = {kind: f"{layer.folder}/{layer.picture(u, kind)}" for kind in kinds}
-        yield Task(paths, lambda u=u, images=images, concept=concept: painter.unit(u, images, concept))  # type: ignore[misc]
+        yield Task(paths, partial(UnitStrips.of, peaks, masks, labels, u, images, concept))
 
 
-def _concept_tasks(concepts: Concepts, photos: Photos, labels: PackedLabels, look: Look) -> Iterator[Task]:
+def _concept_tasks(concepts: Concepts, labels: PackedLabels) -> Iterator[Task]:
+    def prepare(column: int, images: list[int]) -> ConceptStrip:
+        return ConceptStrip(images, [labels.mask(image, column) for image in images])
+
     for column in range(len(concepts.vocabulary)):
         images = concepts.images(column)[0][:CONCEPT_IMAGES].tolist()
-        if not images:
-            continue
-
-        def draw(column: int = column, images: list[int] = images) -> dict[str, Image]:
-            cells = [annotated(photos.get(image), labels, image, column, look.outline) for image in images]
-            return {"concept": strip(cells)}
-
-        yield Task({"concept": f"concepts/{concepts.picture(column)}"}, draw)
+        if images:
+            yield Task({"concept": f"concepts/{concepts.picture(column)}"}, partial(prepare, column, images))

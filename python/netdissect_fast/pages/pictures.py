@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 
@@ -15,16 +15,16 @@ from ..concepts import PackedLabels
 from ..crops import Crops
 from ..data.dataset import ConceptDataset
 from ..errors import ArgumentError
-from ..grids import AxisTable
-from ..results import LayerResult
-from ..types import Array, BoolArray, Float32Array, Int64Array
+from ..grids import AxisTable, Grid
+from ..peaks import Peaks
+from ..types import BoolArray, Float32Array, Int64Array
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 MOST_PIXELS = 65_000  # of a JPEG's width
-_PHOTO_BYTES = 1 << 28  # kept decoded
-_DIM = np.uint8(2)  # outside a mask, pixels are halved this often
+_PHOTO_BYTES = 1 << 27  # kept decoded, in each process
+_DIM = 4  # outside a mask, pixels are divided by this
 _YELLOW = (255, 224, 32)
 _HEAT = np.array([[0, 0, 4], [87, 16, 110], [188, 55, 84], [249, 142, 9], [252, 255, 164]], np.float32)
 
@@ -52,90 +52,76 @@ class Look:
             )
 
 
+class Photo(NamedTuple):
+    """A photograph made small, RGB, and the same dark."""
+
+    bright: Image
+    dark: Image
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(Y, X)."""
+        return self.bright.height, self.bright.width
+
+
 class Photos:
-    """Photographs of a data set as uint8 [Y, X, 3], made small; the latest are kept."""
+    """Photographs of a data set, at most ``size`` pixels on the longer side; the latest are kept."""
 
     def __init__(self, data: ConceptDataset, size: int) -> None:
         self._data, self._size = data, size
-        self.get = lru_cache(max(16, _PHOTO_BYTES // (3 * size * size)))(self._get)
+        self.get = lru_cache(max(16, _PHOTO_BYTES // (6 * size * size)))(self._get)
 
-    def _get(self, image: int) -> Array:
-        photo = self._data.image(image)
-        photo.thumbnail((self._size, self._size))
-        return np.asarray(photo)
+    def _get(self, image: int) -> Photo:
+        bright = self._data.image(image)
+        bright.thumbnail((self._size, self._size))
+        return Photo(bright, bright.point(lambda value: value // _DIM))
 
 
-def strip(cells: Sequence[Array]) -> Image:
-    """Pictures uint8 [Y, X, 3] side by side, each in the middle of a black square as large as the largest."""
+def strip(cells: Sequence[Image]) -> Image:
+    """Pictures side by side, each in the middle of a black square as large as the largest."""
     from PIL import Image
 
-    size = max(side for cell in cells for side in cell.shape[:2])
-    row = np.zeros((size, size * len(cells), 3), np.uint8)
+    size = max(side for cell in cells for side in cell.size)
+    row = Image.new("RGB", (size * len(cells), size))
     for i, cell in enumerate(cells):
-        height, width = cell.shape[:2]
-        y, x = (size - height) // 2, i * size + (size - width) // 2
-        row[y : y + height, x : x + width] = cell
-    return Image.fromarray(row)
+        row.paste(cell, (i * size + (size - cell.width) // 2, (size - cell.height) // 2))
+    return row
 
 
-def dimmed(photo: Array, mask: BoolArray, outline: bool) -> Array:
-    """The photograph, dark where the mask is off; with a line just inside the mask's edge."""
-    shift = np.repeat(np.where(mask, np.uint8(0), _DIM), 3, axis=1)
-    picture: Array = (photo.reshape(shift.shape) >> shift).reshape(photo.shape)
+def dimmed(photo: Photo, mask: BoolArray, outline: bool) -> Image:
+    """The photograph, dark where the mask, of any size, is off; with a line just inside the mask's edge."""
+    from PIL import Image, ImageChops, ImageFilter
+
+    # Pillow rather than NumPy, whose calls on such small arrays hold up the other threads.
+    on = Image.fromarray(mask.view(np.uint8) * np.uint8(255)).resize(photo.bright.size, Image.Resampling.NEAREST)
+    picture = Image.composite(photo.bright, photo.dark, on)
     if outline:
-        picture[mask & ~_inside(mask)] = _YELLOW
+        picture.paste(_YELLOW, mask=ImageChops.subtract(on, on.filter(ImageFilter.MinFilter(3))))
     return picture
 
 
-def _inside(mask: BoolArray) -> BoolArray:
-    """Pixels whose four neighbours are on; beyond the picture all are."""
-    padded = np.pad(mask, 1, constant_values=True)
-    inside: BoolArray = padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
-    return inside
-
-
-def heated(photo: Array, heat: Float32Array) -> Array:
+def heated(photo: Photo, heat: Float32Array) -> Image:
     """The photograph in grey under a heat map of values 0 (T or less: left dark) to 1."""
-    grey = np.repeat(photo.mean(axis=2, keepdims=True) / 2, 3, axis=2)
+    from PIL import Image
+
+    grey = np.repeat(np.asarray(photo.bright.convert("L"))[..., None] / 2, 3, axis=2)
     colours = np.stack([np.interp(heat, np.linspace(0, 1, 5), _HEAT[:, c]) for c in range(3)], -1)
     strength = np.sqrt(heat)[..., None] * 0.8
-    return np.asarray(grey * (1 - strength) + colours * strength, np.uint8)
+    return Image.fromarray((grey * (1 - strength) + colours * strength).astype(np.uint8))
 
 
-def enlarged(mask: BoolArray, size: tuple[int, int]) -> BoolArray:
-    """A label mask [Y, X] at another size, each pixel that of the label pixel it lies in."""
-    rows = np.arange(size[0]) * mask.shape[0] // size[0]
-    columns = np.arange(size[1]) * mask.shape[1] // size[1]
-    return np.asarray(mask[np.ix_(rows, columns)], bool)
+class Masks:
+    """Masks of crops at any resolution: S > T, in the geometry of the score."""
 
-
-def annotated(photo: Array, labels: PackedLabels, image: int, concept: int, outline: bool) -> Array:
-    """The photograph, dark where it is not labelled with the concept (a column of the vocabulary)."""
-    return dimmed(photo, enlarged(labels.mask(image, concept), (photo.shape[0], photo.shape[1])), outline)
-
-
-class UnitMasks:
-    """Masks of a layer's units at any resolution: S > T_k, in the geometry of the score."""
-
-    def __init__(self, layer: LayerResult, backend: CpuBackend | None = None) -> None:
-        self._layer, self._peaks = layer, layer.require_peaks()
-        self._backend = backend or CpuBackend(1)
+    def __init__(self, grid: Grid, thresholds: Float32Array, backend: CpuBackend | None = None) -> None:
+        self._grid, self._thresholds, self._backend = grid, thresholds, backend or CpuBackend(1)
         self._axes: dict[tuple[int, int], tuple[AxisTable, AxisTable]] = {}
 
-    def crops(self, unit: int, images: Int64Array) -> list[Crops]:
-        """The crop of each image, for a unit's position in the layer; an empty one where the unit is silent."""
-        mine = self._peaks.of_unit(unit)
-        place = np.searchsorted(mine.image, images)
-        return [
-            mine.take(i + np.flatnonzero(mine.image[i : i + 1] == image))
-            for i, image in zip(place, images, strict=True)
-        ]
-
     def mask(self, crop: Crops, size: tuple[int, int]) -> BoolArray:
-        """M of one crop, bool [Y, X] of ``size``."""
+        """M of one crop, or of none, bool [Y, X] of ``size``."""
         if not len(crop):
             return np.zeros(size, bool)
-        (mask,) = self._backend.masks(crop, self._layer.thresholds, self._axes_of(size), self._layer.grid.size)
+        (mask,) = self._backend.masks(crop, self._thresholds, self._axes_of(size), self._grid.size)
         return np.asarray(mask, bool)
 
     def heat(self, crop: Crops, size: tuple[int, int], highest: float) -> Float32Array:
@@ -143,8 +129,8 @@ class UnitMasks:
         heat, mask = np.zeros(size, np.float32), self.mask(crop, size)
         if not mask.any():
             return heat
-        threshold = float(self._layer.thresholds[crop.unit[0]])
-        full = np.full(self._layer.grid.size, threshold, np.float32)
+        threshold = float(self._thresholds[crop.unit[0]])
+        full = np.full(self._grid.size, threshold, np.float32)
         y, x, height, width = (int(side) for side in crop.box[0])
         full[y : y + height, x : x + width] = crop.values.reshape(height, width)
         above = upsample(full, *self._axes_of(size))[mask].astype(np.float64) - threshold
@@ -152,35 +138,67 @@ class UnitMasks:
         return heat
 
     def _axes_of(self, size: tuple[int, int]) -> tuple[AxisTable, AxisTable]:
-        grid = self._layer.grid
         if size not in self._axes:
-            self._axes[size] = grid.axis(0, size[0]), grid.axis(1, size[1])
+            self._axes[size] = self._grid.axis(0, size[0]), self._grid.axis(1, size[1])
         return self._axes[size]
 
 
-@dataclass
-class Painter:
-    """Draws the strips of one layer's units: the photographs on which a unit is highest."""
+class Strips(Protocol):
+    """Strips that are drawn together, with all that they need but the photographs; travels between processes."""
 
-    masks: UnitMasks
-    photos: Photos
-    labels: PackedLabels
-    look: Look
+    def draw(self, photos: Photos, look: Look) -> dict[str, Image]:
+        """The strips by kind."""
+        ...
 
-    def unit(self, unit: int, images: Int64Array, concept: int) -> dict[str, Image]:
-        """Strips by kind: "mask"; "concept" where the unit has a label (−1: none); "heat" where the look asks for it.
 
-        unit  position in the layer; images  highest first
-        """
-        drawn: dict[str, list[Array]] = {"mask": []}
-        crops = self.masks.crops(unit, images)
-        highest = max((float(crop.values.max()) for crop in crops if len(crop)), default=0.0)
-        for image, crop in zip(images.tolist(), crops, strict=True):
-            photo = self.photos.get(image)
-            size = photo.shape[0], photo.shape[1]
-            drawn["mask"].append(dimmed(photo, self.masks.mask(crop, size), self.look.outline))
-            if concept >= 0:
-                drawn.setdefault("concept", []).append(annotated(photo, self.labels, image, concept, self.look.outline))
-            if self.look.heat_map:
-                drawn.setdefault("heat", []).append(heated(photo, self.masks.heat(crop, size, highest)))
-        return {kind: strip(cells) for kind, cells in drawn.items()}
+@dataclass(frozen=True)
+class UnitStrips:
+    """Photographs on which a unit is high: "mask"; "concept" where it has a label; "heat" where the look asks for it.
+
+    images    their numbers
+    crops     the unit's crop of each, or an empty one
+    masks     of the layer
+    labelled  where each carries the unit's label, bool [Y, X]; empty where the unit has none
+    """
+
+    images: list[int]
+    crops: list[Crops]
+    masks: Masks
+    labelled: list[BoolArray]
+
+    @classmethod
+    def of(
+        cls, peaks: Peaks, masks: Masks, labels: PackedLabels, unit: int, images: Int64Array, concept: int
+    ) -> UnitStrips:
+        """For a unit's position in the layer and its label (−1: none)."""
+        mine = peaks.of_unit(unit)
+        place = np.searchsorted(mine.image, images)
+        crops = [mine.take(p + np.flatnonzero(mine.image[p : p + 1] == i)) for p, i in zip(place, images, strict=True)]
+        labelled = [labels.mask(int(image), concept) for image in images] if concept >= 0 else []
+        return cls(images.tolist(), crops, masks, labelled)
+
+    def draw(self, photos: Photos, look: Look) -> dict[str, Image]:
+        """See Strips."""
+        all_photos = [photos.get(image) for image in self.images]
+        both = list(zip(all_photos, self.crops, strict=True))
+        cells = {"mask": [dimmed(photo, self.masks.mask(crop, photo.size), look.outline) for photo, crop in both]}
+        if self.labelled:
+            beside = zip(all_photos, self.labelled, strict=True)
+            cells["concept"] = [dimmed(photo, mask, look.outline) for photo, mask in beside]
+        if look.heat_map:
+            highest = max((float(crop.values.max()) for crop in self.crops if len(crop)), default=0.0)
+            cells["heat"] = [heated(photo, self.masks.heat(crop, photo.size, highest)) for photo, crop in both]
+        return {kind: strip(pictures) for kind, pictures in cells.items()}
+
+
+@dataclass(frozen=True)
+class ConceptStrip:
+    """Photographs that carry a concept, and where, bool [Y, X]."""
+
+    images: list[int]
+    labelled: list[BoolArray]
+
+    def draw(self, photos: Photos, look: Look) -> dict[str, Image]:
+        """See Strips."""
+        both = zip(self.images, self.labelled, strict=True)
+        return {"concept": strip([dimmed(photos.get(image), mask, look.outline) for image, mask in both])}

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from ..errors import DataError, OutputError
-from ..storage import atomic_file, read_json, remove, require_writable, write_json, write_text
+from ..storage import atomic_file, read_json, remove, require_writable, write_json
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -85,10 +85,6 @@ class Site:
         with atomic_file(self.out / path, sync=False) as file:
             file.write(content)
 
-    def text(self, path: str, text: str) -> None:
-        """Write a text file."""
-        write_text(self.out / path, text)
-
     def has(self, path: str) -> bool:
         """Whether a picture is there already, whole."""
         try:
@@ -98,11 +94,12 @@ class Site:
         except OSError:
             return False
 
-    def picture(self, path: str, image: Image) -> None:
-        """Write a picture as JPEG."""
-        with atomic_file(self.out / path, sync=False) as file:
-            image.save(file, "JPEG", quality=QUALITY)
-
     def bytes(self) -> int:
         """Size of all files."""
         return sum(file.stat().st_size for file in self.out.rglob("*") if file.is_file())
+
+
+def write_picture(path: Path, image: Image) -> None:
+    """Write a picture as JPEG, whole or not at all."""
+    with atomic_file(path, sync=False) as file:
+        image.save(file, "JPEG", quality=QUALITY)

@@ -131,7 +131,7 @@ class _Figures:
             try:
                 for kind, metadata in (("svg", {"Date": None}), ("pdf", {"CreationDate": None}), ("png", {})):
                     content = io.BytesIO()
-                    figure.savefig(content, format=kind, dpi=200, bbox_inches="tight", metadata=metadata)
+                    figure.savefig(content, format=kind, dpi=200, metadata=metadata)
                     self._site.write(f"figures/{name}.{kind}", content.getvalue())
             finally:
                 self._pyplot.close(figure)
