@@ -268,6 +268,7 @@ def test_screenshots(report, browse, screenshots, scheme, size):
         pixels = np.asarray(Image.open(path).convert("RGB"))
         assert pixels.shape == (size["height"], size["width"], 3)
         assert len(np.unique(pixels.reshape(-1, 3), axis=0)) > 50
+        Image.fromarray(pixels).quantize(256).save(path, optimize=True)  # a third of the size
 
 
 def test_first_paint_does_not_wait_for_pictures(report, browse):
