@@ -5,8 +5,10 @@ from __future__ import annotations
 import glob
 import json
 import os
+import platform
 import secrets
 import shutil
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -18,6 +20,7 @@ import numpy as np
 from .errors import DataError, OutputError
 from .types import Array
 
+LOCK = ".lock"  # of a folder that is being written
 _STALE = 24 * 3600  # seconds after which an unfinished folder's process is surely gone
 
 
@@ -90,6 +93,68 @@ def _remove_stale(path: Path) -> None:
         with suppress(OSError):  # its process may be finishing just now
             if time.time() - left.stat().st_mtime > _STALE:
                 shutil.rmtree(left, ignore_errors=True)
+
+
+@contextmanager
+def only_writer(folder: Path) -> Iterator[None]:
+    """Hold ``folder``, which is made, so that no other process writes into it meanwhile.
+
+    The hold is a lock on a file in it, which the system gives up when the process ends, however it ends;
+    the file names the holder. Raises OutputError naming the process and host that hold the folder, or where it cannot
+    be written. Where the file system knows no locks, nothing is held.
+    """
+    path = folder / LOCK
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = _locked(path)
+    except OutputError:
+        raise
+    except OSError as error:
+        raise _output_error(folder, error) from error
+    try:
+        yield
+    finally:
+        with suppress(OSError):  # while it is held, so that nobody else's is removed
+            path.unlink()
+        file.close()
+
+
+def _locked(path: Path) -> IO[str]:
+    while True:
+        file = path.open("a+", encoding="utf-8")
+        try:
+            _lock(file)
+        except BlockingIOError:
+            file.seek(0)
+            holder = file.read(200).strip() or "another process"
+            file.close()
+            raise OutputError(
+                f"{path.parent} is being written by {holder}; wait for it, or choose another --out"
+            ) from None
+        except OSError:  # such as on a network without locks
+            return file
+        with suppress(OSError):
+            if os.path.samestat(os.fstat(file.fileno()), path.stat()):
+                file.truncate(0)
+                file.write(f"process {os.getpid()} on {platform.node()}\n")
+                file.flush()
+                return file
+        file.close()  # its holder has just removed it
+
+
+def _lock(file: IO[str]) -> None:
+    """Lock a file without waiting. BlockingIOError where another holds it, another OSError where there are no locks."""
+    if sys.platform == "win32":
+        import msvcrt
+
+        try:
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+        except PermissionError as error:
+            raise BlockingIOError from error
+    else:
+        import fcntl
+
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def require_writable(folder: Path) -> None:

@@ -15,6 +15,7 @@ from netdissect_fast.cli import main
 from netdissect_fast.errors import ArgumentError, DataError, OutputError
 from netdissect_fast.pages import drawing
 from netdissect_fast.results import Dissection
+from netdissect_fast.storage import only_writer
 
 from .scenes import HOSTILE, Scenes, dissection
 
@@ -355,3 +356,9 @@ def test_demo_ends_with_the_reports_path(tmp_path, capsys):
     path = Path(capsys.readouterr().out.splitlines()[-1])
     assert path == tmp_path / "report" / "index.html"
     assert "random weights" in path.read_text()
+
+
+def test_one_build_at_a_time(tmp_path):
+    with only_writer(tmp_path / "out"), pytest.raises(OutputError, match="being written by process"):
+        nd.report(dissection(), tmp_path / "out")
+    nd.report(dissection(), tmp_path / "out")

@@ -14,6 +14,7 @@ from ..data.sources import check_same, data_of_run
 from ..errors import ArgumentError
 from ..overlaps import mask_overlap
 from ..results import Dissection, LayerResult, layer_folders
+from ..storage import only_writer
 from ..tables import UnitTable
 
 if TYPE_CHECKING:
@@ -102,7 +103,7 @@ def report(
     ArgumentError, DataError
         where the data set cannot be found, is not the one that was dissected, or has broken files.
     OutputError
-        where ``out`` holds something else, or cannot be written.
+        where ``out`` holds something else, is being written by another process, or cannot be written.
     """
     from .drawing import Drawing
     from .facts import Concepts
@@ -119,15 +120,16 @@ def report(
     if labels is not None:
         layers = [_looked_at(layer, labels, top_images, CpuBackend(threads)) for layer in layers]
     concepts = Concepts.of(dissection.vocabulary, layers, labels) if dissection else None
+    drawing = None
     if concepts is not None and data is not None and labels is not None:
         drawing = Drawing.of(layers, concepts, data, labels, look)
-        site = Site(Path(out), drawing.keys)
-        pictures_there, drawn = drawing.pictures, drawing.draw(site, workers, progress)
-    else:
-        site, pictures_there, drawn = Site(Path(out), {}), 0, 0
-    index = write_pages(site, Shared.of(dissection, layers, concepts, data, look, iou_threshold))
+    with only_writer(Path(out)):
+        site = Site(Path(out), drawing.keys if drawing else {})
+        drawn = drawing.draw(site, workers, progress) if drawing else 0
+        index = write_pages(site, Shared.of(dissection, layers, concepts, data, look, iou_threshold))
     units = sum(len(layer.rows) for layer in layers)
-    return Report(index, units, pictures_there, drawn, site.bytes(), time.perf_counter() - started)
+    there = drawing.pictures if drawing else 0
+    return Report(index, units, there, drawn, site.bytes(), time.perf_counter() - started)
 
 
 def _layers(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from ..errors import DataError, OutputError
-from ..storage import atomic_file, read_json, remove, require_writable, write_json
+from ..storage import LOCK, atomic_file, read_json, remove, require_writable, write_json
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -35,7 +35,7 @@ class Site:
         self.out = out
         require_writable(out)
         record = self._record()
-        if record is None and any(out.iterdir()):
+        if record is None and any(file.name != LOCK for file in out.iterdir()):
             raise OutputError(f"{out} holds files that are not a report; choose a new folder (--out)")
         remove(out / _INDEX)
         known = (record or {}).get("pictures", {})
