@@ -103,6 +103,10 @@ class Grid:
                 x = np.clip((c - self.offset[axis]) / self.stride[axis], 0, w - 1)
         return _table(x, w)
 
+    def __str__(self) -> str:
+        stride, offset = (f"{y:g}" if y == x else f"({y:g}, {x:g})" for y, x in (self.stride, self.offset))
+        return f"stride {stride}, offset {offset} ({self.alignment})"
+
     def to_json(self) -> dict[str, Any]:
         """Plain lists, numbers and one string; ``from_json`` gives an equal grid."""
         return {

@@ -12,8 +12,7 @@ def layer_text(layer: LayerResult, iou_threshold: float = 0.04, best: int = 10) 
     detectors, unique = layer.detectors(iou_threshold), layer.unique_detectors(iou_threshold)
     grid, units = layer.grid, layer.units(iou_threshold)
     lines = [
-        f"{layer.name}: {len(units)} units of {grid.size[0]}×{grid.size[1]}, stride {_pair(grid.stride)}, "
-        f"offset {_pair(grid.offset)} ({grid.alignment})",
+        f"{layer.name}: {len(units)} units of {grid.size[0]}×{grid.size[1]}, {grid}",
         "",
         f"  {'category':<12}{'detectors':>10}{'unique':>8}",
         *(f"  {name:<12}{detectors[name]:>10}{unique[name]:>8}" for name in detectors),
@@ -26,11 +25,6 @@ def layer_text(layer: LayerResult, iou_threshold: float = 0.04, best: int = 10) 
             f"  {row.unit:>6}  {row.label:<24}{row.category:<12}{row.iou:>7.3f}{row.chance:>8.3f}" for row in ranked
         ]
     return "\n".join(lines)
-
-
-def _pair(values: tuple[float, float]) -> str:
-    y, x = (f"{value:g}" for value in values)
-    return y if y == x else f"({y}, {x})"
 
 
 def result_json(result: Dissection, iou_threshold: float = 0.04) -> dict[str, Any]:

@@ -140,11 +140,9 @@ class _Figures:
 
 def _write_layer(site: Site, shared: Shared, layer: Layer, names: list[str]) -> None:
     detectors, unique = sum(layer.detectors.values()), sum(layer.unique.values())
-    own = layer.result is not None
     facts = {
-        **(shared.facts if own else {}),
-        "Units": f"{len(layer.rows)}" + (f" of {_by(layer.result.grid.size)}" if layer.result else ""),
-        **(_grid_facts(layer) if own else {"Source": "a table of units, without the run"}),
+        **(shared.facts if layer.result is not None else {}),
+        **_grid_facts(layer),
         "Detectors": f"{detectors} of {len(layer.rows)} units",
         "Unique detectors": f"{unique} concepts",
         "Counted in every category": f"{layer.per_category[0]} detectors, {layer.per_category[1]} unique",
@@ -162,17 +160,10 @@ def _write_layer(site: Site, shared: Shared, layer: Layer, names: list[str]) -> 
 
 
 def _grid_facts(layer: Layer) -> dict[str, str]:
-    assert layer.result is not None
+    if layer.result is None:
+        return {"Units": str(len(layer.rows)), "Source": "a table of units, without the run"}
     grid = layer.result.grid
-    return {"Grid": f"stride {_pair(grid.stride)}, offset {_pair(grid.offset)} input pixels ({grid.alignment})"}
-
-
-def _by(size: tuple[int, int]) -> str:
-    return f"{size[0]} × {size[1]}"
-
-
-def _pair(values: tuple[float, float]) -> str:
-    return f"{values[0]:g}" if values[0] == values[1] else f"({values[0]:g}, {values[1]:g})"
+    return {"Units": f"{len(layer.rows)} of {grid.size[0]} × {grid.size[1]}", "Grid, in input pixels": str(grid)}
 
 
 def _why_no_pictures(shared: Shared, layer: Layer) -> str:
