@@ -144,21 +144,13 @@ def _report(arguments: argparse.Namespace) -> None:
     from .backends.cpu import available_threads
     from .data.sources import data_of_run
     from .pages import report
-    from .results import load
-    from .tables import UnitTable, compare_csv
+    from .tables import UnitTable
 
-    def read(path: Path) -> Any:
-        return compare_csv(path) if path.suffix == ".csv" else load(path)
-
-    result = read(arguments.run)
-    compare: dict[str, UnitTable] = {}
-    for path in arguments.compare:
-        other = read(path)
-        tables = {"": other} if isinstance(other, UnitTable) else {name: layer.table for name, layer in other.items()}
-        compare |= {" ".join(filter(None, (path.stem, name))): table for name, table in tables.items()}
+    result = _result(arguments.run)
+    compare = _compared(arguments.compare)
     folder = arguments.run.parent if isinstance(result, UnitTable) else arguments.run
     data = None
-    if arguments.data is not None and not isinstance(result, UnitTable):
+    if arguments.data is not None and not arguments.no_pictures and not isinstance(result, UnitTable):
         data = data_of_run(result.run, arguments.data)
     written = report(
         result,
@@ -177,6 +169,34 @@ def _report(arguments: argparse.Namespace) -> None:
         progress=not arguments.quiet,
     )
     print(f"{written}\n{written.index}")
+
+
+def _result(path: Path) -> Any:
+    """What a result folder or a result.csv holds."""
+    from .results import load
+    from .tables import compare_csv
+
+    return compare_csv(path) if path.suffix.lower() == ".csv" else load(path)
+
+
+def _compared(paths: Sequence[Path]) -> dict[str, Any]:
+    """The tables to show beside a report's, named as their files or folders; where two are alike, with the one above."""
+    from collections import Counter
+
+    from .errors import ArgumentError
+    from .results import Dissection
+
+    found = []
+    for path in paths:
+        result, name = _result(path), path.stem if path.suffix.lower() == ".csv" else path.resolve().name
+        tables = result.items() if isinstance(result, Dissection) else [("", result)]
+        found += [(path.resolve().parent.name, f"{name} {layer}".strip(), table) for layer, table in tables]
+    times = Counter(name for _, name, _ in found)
+    named = [(f"{above}/{name}" if times[name] > 1 else name, table) for above, name, table in found]
+    if len(dict(named)) < len(named):
+        twice = next(name for name, count in Counter(name for name, _ in named).items() if count > 1)
+        raise ArgumentError(f"two results to compare would both be called {twice!r}: rename one")
+    return dict(named)
 
 
 def _dissect(arguments: argparse.Namespace) -> None:

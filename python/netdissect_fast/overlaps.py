@@ -7,13 +7,14 @@ from itertools import pairwise
 
 import numpy as np
 
+from .backends import CountJob
 from .backends.cpu import CpuBackend
-from .concepts import PackedImage, PackedLabels, Vocabulary
-from .counts import Counter, Counts
+from .concepts import PackedImage, PackedLabels
+from .counts import iou
 from .crops import Crops
 from .grids import Grid
 from .peaks import Peaks
-from .types import Float32Array, Float64Array, Int32Array
+from .types import Float32Array, Float64Array, Int32Array, Uint64Array
 
 _WORDS = 1 << 25  # mask words made at once: 256 MB
 
@@ -27,20 +28,19 @@ def mask_overlap(
 ) -> Float64Array:
     """IoU of the masks of every two units over all images, at label resolution; float64 [U, U], 0 where both are empty.
 
-    Takes 16 bytes for every two units, and time in proportion to the pairs of units that are active in one image.
+    Takes about 32 bytes for every two units, and time in proportion to the pairs of units active in one image.
     """
     backend = backend or CpuBackend()
     units = len(thresholds)
-    vocabulary = Vocabulary(np.arange(1, units + 1), ("",) * units, np.zeros(units, np.int32), ("unit",))
-    counts = Counts.zeros(units, vocabulary)
+    intersection, area = np.zeros((units, units), np.int64), np.zeros((units, 1), np.int64)
     for first, last in _chunks(peaks.crops, label_grid):
         crops = peaks.crops.of_images(first, last)
-        crops = Crops(crops.image - np.int32(first), crops.unit, crops.box, crops.values)
-        labels = _masks_as_labels(crops, thresholds, grid, label_grid[first:last], backend)
-        counter = Counter(thresholds, grid, labels, vocabulary, category_rule="none")
-        counter.add(crops, 0, last - first, backend)
-        counts = counts + counter.counts
-    return counts.iou(vocabulary)
+        size = int(label_grid[first, 0]), int(label_grid[first, 1])
+        axes = grid.axis(0, size[0]), grid.axis(1, size[1])
+        labels = _masks_as_labels(crops, first, last, size, backend.mask_words(crops, thresholds, axes, grid.size))
+        present = np.ones((last - first, 1), bool)
+        backend.count(CountJob(crops, first, thresholds, axes, grid.size, labels, present, intersection, area))
+    return iou(intersection, area, area.T)
 
 
 def _chunks(crops: Crops, label_grid: Int32Array) -> Iterator[tuple[int, int]]:
@@ -57,23 +57,21 @@ def _chunks(crops: Crops, label_grid: Int32Array) -> Iterator[tuple[int, int]]:
         yield first, len(label_grid)
 
 
-def _masks_as_labels(
-    crops: Crops, thresholds: Float32Array, grid: Grid, label_grid: Int32Array, backend: CpuBackend
-) -> PackedLabels:
-    """Packed labels of images of one size whose concepts are the units: where a unit's mask is on."""
-    size = int(label_grid[0, 0]), int(label_grid[0, 1])
-    words = backend.mask_words(crops, thresholds, (grid.axis(0, size[0]), grid.axis(1, size[1])), grid.size)
+def _masks_as_labels(crops: Crops, first: int, last: int, size: tuple[int, int], words: Uint64Array) -> PackedLabels:
+    """Packed labels of images first ≤ i < last whose concepts are the units: where a unit's mask is on.
+
+    words [P, tiles]: the masks of the crops
+    """
     area = np.bitwise_count(words).sum(axis=1, dtype=np.int32)
-    edges = np.searchsorted(crops.image, np.arange(len(label_grid) + 1))
     images = []
-    for first, last in pairwise(edges.tolist()):
-        padding = -(last - first) % 8
+    for begin, end in pairwise(np.searchsorted(crops.image, np.arange(first, last + 1)).tolist()):
+        padding = -(end - begin) % 8
         images.append(
             PackedImage(
                 size,
-                np.append(crops.unit[first:last], np.full(padding, -1, np.int32)),
-                np.append(area[first:last], np.zeros(padding, np.int32)),
-                np.pad(words[first:last].T, ((0, 0), (0, padding))),
+                np.append(crops.unit[begin:end], np.full(padding, -1, np.int32)),
+                np.append(area[begin:end], np.zeros(padding, np.int32)),
+                np.pad(words[begin:end].T, ((0, 0), (0, padding))),
                 np.zeros(0, np.int32),
             )
         )

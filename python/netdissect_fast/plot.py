@@ -5,7 +5,9 @@ Layers are LayerResults or UnitTables, such as ``nd.compare_csv`` reads. Needs m
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -32,6 +34,9 @@ _COLOURS = {  # of Broden's categories; told apart by people with any colour vis
 }
 _OTHERS = ("#5b8c3e", "#7a7f87", "#c2559d", "#4a9fb5")
 _LABEL_INCHES = 0.16  # of one concept's bar and name
+_MOST_INCHES = 300.0  # of a figure: 60,000 pixels at 200 an inch, near what matplotlib can draw
+
+_detached = ContextVar("detached", default=False)
 
 
 def category_colours(categories: Sequence[str]) -> dict[str, str]:
@@ -151,9 +156,22 @@ def _categories(tables: Any) -> list[str]:
     return list(dict.fromkeys(name for table in tables for name in table.vocabulary.categories))
 
 
+@contextmanager
+def detached() -> Iterator[None]:
+    """Inside, new figures are not pyplot's: they need no window, and go when nobody refers to them."""
+    token = _detached.set(True)
+    try:
+        yield
+    finally:
+        _detached.reset(token)
+
+
 def _axes(width: float, height: float) -> Axes:
-    pyplot = require("matplotlib.pyplot", "report")
-    axes: Axes = pyplot.subplots(figsize=(width, height), layout="constrained")[1]
+    options: dict[str, Any] = {"figsize": (min(width, _MOST_INCHES), height), "layout": "constrained"}
+    if _detached.get():
+        axes: Axes = require("matplotlib.figure", "report").Figure(**options).subplots()
+    else:
+        axes = require("matplotlib.pyplot", "report").subplots(**options)[1]
     return axes
 
 

@@ -20,7 +20,7 @@ import numpy as np
 from .errors import DataError, OutputError
 from .types import Array
 
-LOCK = ".lock"  # of a folder that is being written
+LOCK = ".netdissect-fast.lock"  # of a folder that is being written
 _STALE = 24 * 3600  # seconds after which an unfinished folder's process is surely gone
 
 
@@ -122,10 +122,10 @@ def only_writer(folder: Path) -> Iterator[None]:
 def _locked(path: Path) -> IO[str]:
     while True:
         file = path.open("a+", encoding="utf-8")
+        file.seek(0)  # some systems lock from where the file stands
         try:
             _lock(file)
         except BlockingIOError:
-            file.seek(0)
             holder = file.read(200).strip() or "another process"
             file.close()
             raise OutputError(
@@ -133,13 +133,23 @@ def _locked(path: Path) -> IO[str]:
             ) from None
         except OSError:  # such as on a network without locks
             return file
-        with suppress(OSError):
-            if os.path.samestat(os.fstat(file.fileno()), path.stat()):
-                file.truncate(0)
-                file.write(f"process {os.getpid()} on {platform.node()}\n")
-                file.flush()
-                return file
-        file.close()  # its holder has just removed it
+        try:
+            ours = os.path.samestat(os.fstat(file.fileno()), path.stat())
+        except FileNotFoundError:
+            ours = False
+        if not ours:  # its holder has just removed it
+            file.close()
+            continue
+        try:
+            file.truncate(0)
+            file.write(f"process {os.getpid()} on {platform.node()}\n")
+            file.flush()
+        except OSError:
+            path.unlink()
+            with suppress(OSError):
+                file.close()
+            raise
+        return file
 
 
 def _lock(file: IO[str]) -> None:

@@ -116,6 +116,27 @@ def test_filters_search_and_the_back_button(report, browse):
     assert other.get_by_label("Search").input_value() == rows[0]["label"][:4]
 
 
+def test_odd_urls_and_steps(report, browse):
+    """What people type into the address, and steps that change nothing."""
+    folder, layer = report
+    rows = table(folder, layer)
+    for query in ("?sort=toString", "#%", "?sort=-nothing&q=", "?detectors=&category=no such"):
+        page = browse(folder, f"{layer}/index.html", query=query)
+        assert len(units(page)) == (0 if "no such" in query else len(rows))
+    page = browse(folder, f"{layer}/index.html")
+    steps = page.evaluate("history.length")
+    for _ in range(3):
+        page.keyboard.press("Escape")
+    assert page.evaluate("history.length") == steps
+    search = page.get_by_label("Search")
+    search.press_sequentially(rows[0]["label"][:2])
+    page.go_back()
+    search.press_sequentially("zz")  # a step of its own again
+    assert not units(page)
+    page.go_back()
+    assert len(units(page)) == len(rows)
+
+
 def test_a_bar_shows_its_units(report, browse):
     folder, layer = report
     rows = table(folder, layer)
@@ -291,5 +312,11 @@ def test_prints(report, browse, tmp_path):
     page = browse(folder, f"{layer}/{best_page(folder, layer)}")
     page.emulate_media(media="print")
     assert page.locator("nav").is_hidden()
+    page.goto((folder / layer / "index.html").resolve().as_uri())
+    page.set_viewport_size({"width": 720, "height": 900})
+    right = page.locator(".bars li").evaluate_all(
+        "all => Math.max(...all.map(one => one.getBoundingClientRect().right))"
+    )
+    assert right <= 720
     page.pdf(path=tmp_path / "unit.pdf")
     assert (tmp_path / "unit.pdf").read_bytes().startswith(b"%PDF")

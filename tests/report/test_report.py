@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import netdissect_fast as nd
 from netdissect_fast.cli import main
-from netdissect_fast.errors import ArgumentError, DataError, OutputError
+from netdissect_fast.errors import ArgumentError, DataError, NetDissectError, OutputError
 from netdissect_fast.pages import drawing
 from netdissect_fast.results import Dissection
 from netdissect_fast.storage import only_writer
@@ -29,7 +31,7 @@ def figures() -> None:
 def _own_cache(request, tmp_path, monkeypatch):
     monkeypatch.setenv("NETDISSECT_FAST_CACHE", str(tmp_path / "cache"))
     if "figures" not in request.fixturenames:
-        monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)
+        monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -143,7 +145,8 @@ def test_pictures_are_kept_as_long_as_they_hold(tmp_path):
     half.write_bytes(half.read_bytes()[:-10])  # as a power failure leaves it
     assert nd.report(dissection(), out).drawn == 2
     assert nd.report(dissection(), out, outline=True).drawn == first.drawn
-    assert nd.report(dissection(), out, outline=True, top_images=3).drawn == first.drawn
+    of_concepts = 4
+    assert nd.report(dissection(), out, outline=True, top_images=3).drawn == first.drawn - of_concepts
     assert nd.report(dissection(data=Scenes(grey=9)), out, outline=True, top_images=3).drawn == first.drawn
 
 
@@ -159,9 +162,10 @@ def test_nothing_of_an_older_report_stays(tmp_path):
 def test_a_folder_that_is_no_report_is_left_alone(tmp_path):
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "index.html").write_text("mine")
+    (tmp_path / "thesis" / ".lock").write_text("mine")
     with pytest.raises(OutputError, match="not a report"):
         nd.report(dissection(), tmp_path / "thesis")
-    assert files(tmp_path / "thesis") == {"index.html": b"mine"}
+    assert files(tmp_path / "thesis") == {"index.html": b"mine", ".lock": b"mine"}
     (tmp_path / "file").write_text("mine")
     with pytest.raises(OutputError, match="cannot write"):
         nd.report(dissection(), tmp_path / "file")
@@ -233,6 +237,10 @@ def test_bad_arguments(tmp_path):
         nd.report(Dissection(result.layers, {}), out)
     with pytest.raises(ArgumentError, match="pixels"):
         nd.report(result, out, picture_size=3)
+    with pytest.raises(ArgumentError, match="iou_threshold"):
+        nd.report(result, out, iou_threshold=float("nan"))
+    with pytest.raises(ArgumentError, match="workers"):
+        nd.report(result, out, workers=-1)
     assert not out.exists()
 
 
@@ -301,6 +309,13 @@ def test_command_options(run, tmp_path, capsys):
     assert "result" in overview
     assert "run 3" in overview
     assert capsys.readouterr().out.startswith("48 units, 0 strips")
+    compare += ["--compare", str(run / "run" / "0" / "result.csv")]  # another file of the same name
+    assert main(["report", str(run / "run"), "--out", str(tmp_path / "out"), "--no-pictures", *compare]) == 0
+    overview = (tmp_path / "out" / "index.html").read_text()
+    assert all(name in overview for name in ("0/result", "3/result", "run 0", "run 3"))
+    twice = [*compare, "--compare", table]
+    assert main(["report", str(run / "run"), "--out", str(tmp_path / "out"), "--no-pictures", *twice]) == 1
+    assert "rename one" in capsys.readouterr().err
     look = ["--top-images", "3", "--picture-size", "32", "--outline", "--heat-map"]
     more = ["--iou-threshold", "0.01", "--threads", "1", "--workers", "0"]
     assert main(["report", str(run / "run"), "--out", str(tmp_path / "out"), *look, *more]) == 0
@@ -356,6 +371,77 @@ def test_demo_ends_with_the_reports_path(tmp_path, capsys):
     path = Path(capsys.readouterr().out.splitlines()[-1])
     assert path == tmp_path / "report" / "index.html"
     assert "random weights" in path.read_text()
+
+
+def test_images_in_memory_stay_as_they_are(tmp_path):
+    data = Scenes()
+    kept = [Image.new(mode, (40, 30)) for mode in ("RGB", "L", "P")] * 4
+    data.image = lambda index: kept[index]
+    nd.report(dissection(data=data), tmp_path / "out", picture_size=16, outline=True)
+    assert {(image.mode, image.size) for image in kept} == {(mode, (40, 30)) for mode in ("RGB", "L", "P")}
+
+
+def test_a_concept_without_category_has_no_iou(tmp_path):
+    nd.report(dissection(), tmp_path / "out", pictures=False)
+    assert "It is in no category" in (tmp_path / "out" / "concepts" / "9.html").read_text()
+
+
+def test_concepts_of_left_out_categories_have_no_page(run, tmp_path):
+    data = nd.Broden(run / "scenes", categories=["texture"])
+    layer = nd.score(np.random.default_rng(0).random((24, 3, 4, 4), np.float32), data, quantile="0.1")
+    nd.report(Dissection({"a": layer}, {}, data), tmp_path / "out")
+    pages = list((tmp_path / "out" / "concepts").glob("[0-9]*.html"))
+    assert len(pages) == (data.vocabulary.category >= 0).sum() < len(data.vocabulary)
+
+
+def test_what_a_killed_build_left_is_removed(tmp_path):
+    nd.report(dissection(), tmp_path / "out")
+    whole = files(tmp_path / "out")
+    (layer_folder(tmp_path / "out") / "pictures" / ".1-mask.jpg.77.part").write_bytes(b"half")
+    nd.report(dissection(), tmp_path / "out")
+    assert files(tmp_path / "out") == whole
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        {"settings": [1], "data": [1]}, {"settings": "x", "data": "x"}, {"settings": {"input_size": 5}}, {"model": 7},
+        {"data": {"source": {"of": {"path": 3}}}}, {"data": {"source": {"kind": "broden", "path": "x" * 5000}}},
+    ],
+)  # fmt: skip
+def test_a_record_that_others_wrote(tmp_path, record):
+    result = Dissection(dissection().layers, record)
+    nd.report(result, tmp_path / "out", pictures=False)
+    with pytest.raises(NetDissectError):
+        nd.report(result, tmp_path / "out")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+def test_workers_end_with_a_main_process_that_is_killed(run, tmp_path):
+    """Slow to draw: the data set's images are read through a pipe that nobody writes."""
+    script = tmp_path / "script.py"
+    script.write_text(
+        f"import sys, time; sys.path.insert(0, {str(Path(__file__).parents[2])!r})\n"
+        "import netdissect_fast as nd\nfrom tests.report.scenes import Scenes, dissection\n"
+        "class Slow(Scenes):\n    def image(self, index):\n        print('drawing', flush=True); time.sleep(60)\n"
+        f"if __name__ == '__main__': nd.report(dissection(data=Slow()), {str(tmp_path / 'out')!r}, workers=2)\n"
+    )
+    with subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "drawing\n"
+        of_main = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        assert len(of_main) >= 2
+        process.kill()
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline and any(alive(pid) for pid in of_main):
+        time.sleep(0.1)
+    assert not any(alive(pid) for pid in of_main)
+
+
+def alive(pid: str) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
 
 
 def test_one_build_at_a_time(tmp_path):

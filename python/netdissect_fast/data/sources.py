@@ -40,7 +40,7 @@ def open_source(source: dict[str, Any], path: Path | None = None) -> ConceptData
         return _KINDS[options.pop("kind")](**options)
     except NetDissectError:
         raise
-    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError) as error:
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError, OSError) as error:
         where = "" if path is None else f" in {path}"
         raise ArgumentError(f"run.json does not say how to open the data set{where}: {error!r}") from error
 

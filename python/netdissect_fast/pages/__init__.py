@@ -112,6 +112,10 @@ def report(
     from .writing import Shared, write_pages
 
     started = time.perf_counter()
+    if not 0 <= iou_threshold <= 1:
+        raise ArgumentError(f"iou_threshold must lie between 0 and 1, got {iou_threshold}")
+    if workers < 0:
+        raise ArgumentError(f"workers must be at least 0, got {workers}")
     look = Look(top_images, picture_size, outline, heat_map)
     dissection = result if isinstance(result, Dissection) else Dissection({})
     layers = _layers(result, compare or {}, iou_threshold)

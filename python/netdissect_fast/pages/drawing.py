@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import multiprocessing
+import os
 import signal
 import sys
 import threading
@@ -12,8 +13,10 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import asdict, dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
+from multiprocessing.connection import wait
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -57,14 +60,14 @@ class Drawing:
         cls, layers: Sequence[Layer], concepts: Concepts, data: ConceptDataset, labels: PackedLabels, look: Look
     ) -> Drawing:
         """All that these layers and concepts show."""
-        common = json.dumps([FORMAT, QUALITY, data.fingerprint(), asdict(look)])
+        common = json.dumps([FORMAT, QUALITY, data.fingerprint(), look.size, look.outline])
         keys = {"concepts": hashlib.sha256(common.encode()).hexdigest()}
-        tasks = list(_concept_tasks(concepts, labels))
+        tasks: list[Task] = []
         for layer in layers:
             if layer.tops:
-                keys[layer.folder] = _key(layer, common)
+                keys[layer.folder] = _key(layer, f"{common} {look}")
                 tasks += _unit_tasks(layer, labels, look)
-        return cls(data, look, keys, tasks)
+        return cls(data, look, keys, [*tasks, *_concept_tasks(concepts, labels)])
 
     @property
     def pictures(self) -> int:
@@ -105,7 +108,9 @@ def _in_turn(pool: Executor, tasks: Sequence[Task], ahead: int) -> Iterator[None
     """Draw tasks, at most ``ahead`` of them prepared at a time."""
     waiting: deque[Future[None]] = deque()
     for task in tasks:
-        waiting.append(pool.submit(_draw, task.paths, task.prepare()))
+        strips = task.prepare()
+        with _interrupts_held():
+            waiting.append(pool.submit(_draw, task.paths, strips))
         if len(waiting) > ahead:
             yield waiting.popleft().result()
     while waiting:
@@ -121,7 +126,29 @@ def _start(data: ConceptDataset, look: Look, out: Path) -> None:
 
 def _start_process(data: ConceptDataset, look: Look, out: Path) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the main process stops the others
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     _start(data, look, out)
+
+
+def _end_with_parent() -> None:
+    """A main process that is killed stops nobody."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    wait([parent.sentinel])
+    os._exit(1)
+
+
+@contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Hold Ctrl-C back while processes start: it would hit them before they can ignore it."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _draw(paths: dict[str, str], strips: Strips) -> None:

@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..concepts import PackedLabels, Vocabulary
-from ..plot import category_colours
 from ..results import LayerResult
 from ..tables import UnitRow, UnitTable
 from ..types import Float32Array, Float64Array, Int64Array
@@ -111,11 +110,6 @@ class Layer:
     def rank(self) -> dict[int, int]:
         """Position → rank, 1 for the best unit."""
         return {u: rank for rank, u in enumerate(self.ranked, 1)}
-
-    @cached_property
-    def colours(self) -> dict[str, str]:
-        """Colour of each category."""
-        return category_colours(self.table.vocabulary.categories)
 
     @cached_property
     def bars(self) -> list[Bar]:
@@ -227,6 +221,11 @@ class Concepts:
         """From what a report has at hand."""
         return cls(vocabulary, layers, None if labels is None else _by_concept(labels, len(vocabulary)))
 
+    @property
+    def shown(self) -> list[int]:
+        """Columns of the concepts that have a page: all but those of categories that were left out."""
+        return [n for n in range(len(self.vocabulary)) if self.vocabulary.category[n] >= 0 or self.area(n)]
+
     def page(self, column: int) -> str:
         """Path of a concept's page in the folder of concepts."""
         return f"{int(self.vocabulary.numbers[column])}.html"
@@ -259,8 +258,13 @@ class Concepts:
         return int(((layer.table.top[1] == column) & (layer.table.top[2] > layer.iou_threshold)).sum())
 
     def units(self, column: int) -> list[UnitOfConcept]:
-        """Units whose label it is, and the best others of each layer; by layer, best first."""
-        found = []
+        """Units whose label it is, and the best others of each layer; by layer, best first.
+
+        None for a concept without a category: no area of the units belongs to it, so that it has no IoU.
+        """
+        found: list[UnitOfConcept] = []
+        if self.vocabulary.category[column] < 0:
+            return found
         for layer in self.layers:
             if layer.result is None:
                 continue

@@ -72,7 +72,7 @@ class Photos:
         self.get = lru_cache(max(16, _PHOTO_BYTES // (6 * size * size)))(self._get)
 
     def _get(self, image: int) -> Photo:
-        bright = self._data.image(image)
+        bright = self._data.image(image).convert("RGB")  # a copy: thumbnail works in place
         bright.thumbnail((self._size, self._size))
         return Photo(bright, bright.point(lambda value: value // _DIM))
 

@@ -62,6 +62,8 @@ class Site:
 
     def _clear(self, kept: Iterable[str]) -> None:
         """Remove what an earlier build wrote, but for the folders kept."""
+        for left in self.out.rglob(".*.part"):  # of a build that was killed
+            remove(left)
         for name in _FOLDERS:
             folder = self.out / name
             if name in kept or folder.is_symlink() or not folder.is_dir():

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+import warnings
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -66,7 +68,8 @@ class Shared:
 def run_facts(dissection: Dissection) -> dict[str, str]:
     """What run.json tells of a run, for people."""
     run = dissection.run
-    settings, data = run.get("settings") or {}, run.get("data") or {}
+    settings, data = _mapping(run.get("settings")), _mapping(run.get("data"))
+    size = settings.get("input_size")
     found = {
         "Model": run.get("model"),
         "Images": data.get("images"),
@@ -74,10 +77,15 @@ def run_facts(dissection: Dissection) -> dict[str, str]:
         "Quantile": settings.get("quantile") or ("thresholds were given" if settings else None),
         "Alignment": settings.get("alignment"),
         "Category rule": settings.get("category_rule"),
-        "Network input": " × ".join(map(str, settings.get("input_size") or [])),
+        "Network input": " × ".join(map(str, size)) if isinstance(size, list) else size,
         "Device": settings.get("device"),
     }
     return {name: str(value) for name, value in found.items() if value}
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    """A part of run.json, which others may have written."""
+    return value if isinstance(value, dict) else {}
 
 
 def _data_name(data: dict[str, Any]) -> Any:
@@ -97,17 +105,15 @@ def write_pages(site: Site, shared: Shared) -> Path:
     for layer in shared.layers:
         site.write(f"{layer.folder}/units.csv", layer.table.to_csv().encode())
         site.write(f"{layer.folder}/units.json", layer.table.to_json().encode())
-        name = layer.folder.removeprefix("layers/")
-        names = figures.draw(
-            f"concepts-{name}", lambda layer=layer: plot.concepts(layer.table, iou_threshold=layer.iou_threshold)
-        )
+        bars = partial(plot.concepts, layer.table, iou_threshold=layer.iou_threshold)
+        names = figures.draw(f"concepts-{layer.folder.removeprefix('layers/')}", bars)
         _write_layer(site, shared, layer, names)
         if layer.result is not None:
             _write_units(site, shared, layer)
     tables = {layer.name: layer.table for layer in shared.layers}
     threshold = shared.layers[0].iou_threshold
-    names = figures.draw("layers", lambda: plot.categories(tables, iou_threshold=threshold))
-    names += figures.draw("iou", lambda: plot.iou_distribution(tables, iou_threshold=threshold))
+    names = figures.draw("layers", partial(plot.categories, tables, iou_threshold=threshold))
+    names += figures.draw("iou", partial(plot.iou_distribution, tables, iou_threshold=threshold))
     most = max(1, *(sum(layer.unique.values()) for layer in shared.layers))
     return site.index("overview.html", site=shared, most=most, names=names)
 
@@ -117,24 +123,23 @@ class _Figures:
 
     def __init__(self, site: Site) -> None:
         self._site = site
-        self._pyplot: Any = None
+        self._matplotlib: Any = None
         with suppress(MissingExtra):
-            self._pyplot = require("matplotlib.pyplot", "report")
+            require("matplotlib.figure", "report")
+            self._matplotlib = require("matplotlib", "report")
 
-    def draw(self, name: str, axes: Any) -> list[str]:
+    def draw(self, name: str, axes: Callable[[], Any]) -> list[str]:
         """Write a figure in three formats; gives its name, in a list, or an empty list."""
-        if self._pyplot is None:
+        if self._matplotlib is None:
             return []
         options = {"svg.hashsalt": "netdissect_fast", "pdf.fonttype": 42}
-        with self._pyplot.rc_context(options):
+        with self._matplotlib.rc_context(options), plot.detached(), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Glyph .* missing from")  # a name in a script that the font lacks
             figure = axes().figure
-            try:
-                for kind, metadata in (("svg", {"Date": None}), ("pdf", {"CreationDate": None}), ("png", {})):
-                    content = io.BytesIO()
-                    figure.savefig(content, format=kind, dpi=200, metadata=metadata)
-                    self._site.write(f"figures/{name}.{kind}", content.getvalue())
-            finally:
-                self._pyplot.close(figure)
+            for kind, metadata in (("svg", {"Date": None}), ("pdf", {"CreationDate": None}), ("png", {})):
+                content = io.BytesIO()
+                figure.savefig(content, format=kind, dpi=200, metadata=metadata)
+                self._site.write(f"figures/{name}.{kind}", content.getvalue())
         return [name]
 
 
@@ -207,7 +212,8 @@ def _top_images(shared: Shared, layer: Layer, u: int) -> Iterator[TopImage]:
 def _write_concepts(site: Site, shared: Shared, concepts: Concepts) -> None:
     words, detected_by = concepts.vocabulary, [layer for layer in shared.layers if layer.result is not None]
     rows: list[dict[str, Any]] = []
-    for column, name in enumerate(words.names):
+    for column in concepts.shown:
+        name = words.names[column]
         images, pixels = concepts.images(column)
         area, category = concepts.area(column), concepts.category(column)
         detectors = [concepts.detectors(layer, column) for layer in detected_by]

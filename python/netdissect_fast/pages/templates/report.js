@@ -19,7 +19,7 @@
   const heads = [...table.tHead.rows[0].cells];
   const column = Object.fromEntries(heads.map((head, i) => [head.dataset.key, i]));
   const cell = (row, key) => row.cells[column[key]];
-  const text = (row, key) => (key in column ? cell(row, key).textContent.trim() : "");
+  const text = (row, key) => (Object.hasOwn(column, key) ? cell(row, key).textContent : "");
   let rows = [...table.querySelectorAll("tbody tr")].map((row, place) => ({
     row,
     place,
@@ -50,7 +50,7 @@
   function sort(order) {
     const down = order.startsWith("-");
     const key = down ? order.slice(1) : order;
-    if (key && !(key in column)) return;
+    if (key && !Object.hasOwn(column, key)) return;
     const keyed = rows.map((one) => [key ? value(one.row, key) : one.place, one]);
     keyed.sort(([a, one], [b, other]) => {
       if (a === null || b === null) return (a === null) - (b === null) || one.place - other.place;
@@ -103,6 +103,7 @@
 
   // A step that Back undoes; while typing, the same step is rewritten.
   function go(change, typing = false) {
+    if (Object.entries(change).every(([name, set]) => state[name] === set)) return;
     state = { ...state, ...change };
     const query = new URLSearchParams(Object.entries(state).filter(([, set]) => set));
     const url = (String(query) ? `?${query}` : location.pathname) + (typing ? "" : location.hash.replace(/^#unit-.*/, ""));
@@ -110,9 +111,17 @@
     apply();
   }
 
+  function unescaped(text) {
+    try {
+      return decodeURIComponent(text);
+    } catch {
+      return text; // typed by hand
+    }
+  }
+
   // A link to a unit shows it, whatever is filtered away.
   function reveal() {
-    const name = decodeURIComponent(location.hash.slice(1));
+    const name = unescaped(location.hash.slice(1));
     const target = rows.find((one) => one.row.id === name)?.row ?? document.getElementById(name);
     if (!name || !target) return;
     if (!target.isConnected) {
@@ -158,7 +167,6 @@
   form.elements.category.addEventListener("change", (event) => go({ category: event.target.value }));
   form.elements.detectors.addEventListener("change", (event) => go({ detectors: event.target.checked ? "1" : "" }));
   document.addEventListener("click", (event) => {
-    if (event.target.matches(".units img")) event.target.closest("tr").querySelector("a.unit").click();
     const link = event.target.closest("a[data-filter]");
     if (!link || event.ctrlKey || event.metaKey || event.shiftKey) return;
     event.preventDefault();
@@ -181,6 +189,7 @@
     }
   });
   window.addEventListener("popstate", () => {
+    typing = false;
     state = read();
     apply();
     reveal();
