@@ -180,7 +180,7 @@ def _result(path: Path) -> Any:
 
 
 def _compared(paths: Sequence[Path]) -> dict[str, Any]:
-    """The tables to show beside a report's, named as their files or folders; where two are alike, with the one above."""
+    """The tables to show beside a report's, named as their files or folders; alike names with the folder above."""
     from collections import Counter
 
     from .errors import ArgumentError

@@ -36,7 +36,8 @@ def squeezenet_report(squeezenet_run: Path) -> Path:
     golden = Path(__file__).resolve().parents[3] / "shared" / "data" / "golden" / "caffe_reference_places365.csv"
     compare = {"AlexNet, places365 (2017)": nd.compare_csv(golden)}
     out = squeezenet_run.parent / "report"
-    nd.report(nd.load(squeezenet_run), out, compare=compare, cache=squeezenet_run.parent / "cache", heat_map=True)
+    options = {"picture_size": 112, "workers": 2, "cache": squeezenet_run.parent / "cache"}
+    nd.report(nd.load(squeezenet_run), out, compare=compare, **options)
     return out
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 from pathlib import Path
 from typing import Any
 from urllib.parse import urljoin
@@ -131,7 +132,7 @@ def test_odd_urls_and_steps(report, browse):
     search = page.get_by_label("Search")
     search.press_sequentially(rows[0]["label"][:2])
     page.go_back()
-    search.press_sequentially("zz")  # a step of its own again
+    search.press_sequentially("zqz")  # a step of its own again
     assert not units(page)
     page.go_back()
     assert len(units(page)) == len(rows)
@@ -289,7 +290,8 @@ def test_screenshots(report, browse, screenshots, scheme, size):
         pixels = np.asarray(Image.open(path).convert("RGB"))
         assert pixels.shape == (size["height"], size["width"], 3)
         assert len(np.unique(pixels.reshape(-1, 3), axis=0)) > 50
-        Image.fromarray(pixels).quantize(256).save(path, optimize=True)  # a third of the size
+        if "SCREENSHOTS" in os.environ:  # to be committed: a third of the size
+            Image.fromarray(pixels).quantize(256).save(path, optimize=True)
 
 
 def test_first_paint_does_not_wait_for_pictures(report, browse):
