@@ -20,4 +20,5 @@ cd "$folder"
   netdissect-fast demo --out demo --images 120
 )
 test -s demo/trained/run.json
+test -s demo/report/index.html
 echo "the wheel works"
