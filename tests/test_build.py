@@ -164,7 +164,7 @@ def test_public_names_keep_their_kind() -> None:
     """No module may take the place of a function of the same name once it is imported."""
     before, after, listed, modules = json.loads(python(PUBLIC))
     assert before == after
-    assert "module" not in before.values()
+    assert [name for name, kind in before.items() if kind == "module"] == ["plot"]  # nd.plot.* is meant as one
     for name in ("dissect", "load", "score", "watch", "show_config"):
         assert after[name] == "function"
     assert listed == sorted(nd.__all__)
