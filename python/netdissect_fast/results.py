@@ -18,7 +18,7 @@ from .crops import flush
 from .errors import ArgumentError, DataError, require
 from .grids import Grid
 from .peaks import Peaks
-from .storage import read_arrays, read_json, remove, write_arrays, write_json, write_text
+from .storage import read_arrays, read_json, remove_file, write_arrays, write_json, write_text
 from .tables import UnitRow, UnitTable
 from .types import Array, Float32Array, Float64Array, Int64Array
 
@@ -125,7 +125,7 @@ class LayerResult:
         if self.peaks is not None:
             self.peaks.save(peaks_path)
         else:
-            remove(peaks_path)  # of an earlier result
+            remove_file(peaks_path)  # of an earlier result
         write_text(folder / "result.csv", self.table.to_csv())
 
     @classmethod
@@ -197,7 +197,7 @@ class Dissection(Mapping[str, LayerResult]):
     def save(self, out: str | Path) -> None:
         """Write the result folder (SPEC 6); run.json last, so that a folder with one is complete."""
         out = Path(out)
-        remove(out / "run.json")  # files of an older result and of this one must never pass for one result
+        remove_file(out / "run.json")  # files of an older result and of this one must never pass for one result
         folders = layer_folders(self.layers)
         with ThreadPoolExecutor() as pool:  # most of the time is waiting for the disk
             list(pool.map(lambda name: self.layers[name].save(out / folders[name]), folders))

@@ -174,13 +174,21 @@ def require_writable(folder: Path) -> None:
     (folder / ".writable").unlink(missing_ok=True)
 
 
-def remove(path: Path) -> None:
-    """Remove a file, a folder or a link, which may not be there. Raises OutputError where it cannot be removed."""
+def remove_file(path: Path) -> None:
+    """Remove a file or a link that may not be there. Raises OutputError where it cannot be removed, or is a folder."""
     try:
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
-        else:
-            path.unlink(missing_ok=True)
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise _output_error(path, error) from error
+
+
+def remove_tree(path: Path) -> None:
+    """Remove a folder with all that is in it, or a file; of a link only the link. OutputError where that fails."""
+    if path.is_symlink() or not path.is_dir():
+        remove_file(path)
+        return
+    try:
+        shutil.rmtree(path)
     except OSError as error:
         raise _output_error(path, error) from error
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from ..errors import DataError, OutputError
-from ..storage import LOCK, atomic_file, read_json, remove, require_writable, write_json
+from ..storage import LOCK, atomic_file, read_json, remove_file, remove_tree, require_writable, write_json
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -37,7 +37,7 @@ class Site:
         record = self._record()
         if record is None and any(file.name != LOCK for file in out.iterdir()):
             raise OutputError(f"{out} holds files that are not a report; choose a new folder (--out)")
-        remove(out / _INDEX)
+        remove_file(out / _INDEX)
         known = (record or {}).get("pictures", {})
         kept = {folder for folder, key in keys.items() if known.get(folder) == key}
         self._clear(kept)
@@ -63,14 +63,14 @@ class Site:
     def _clear(self, kept: Iterable[str]) -> None:
         """Remove what an earlier build wrote, but for the folders kept."""
         for left in self.out.rglob(".*.part"):  # of a build that was killed
-            remove(left)
+            remove_file(left)
         for name in _FOLDERS:
             folder = self.out / name
             if name in kept or folder.is_symlink() or not folder.is_dir():
                 continue
             for inside in folder.iterdir():
                 if f"{name}/{inside.name}" not in kept:
-                    remove(inside)
+                    remove_tree(inside)
 
     def page(self, path: str, template: str, **values: Any) -> None:
         """Write a page. ``root`` leads from it back to the report's folder."""
