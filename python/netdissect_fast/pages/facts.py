@@ -60,7 +60,6 @@ class Histogram(NamedTuple):
 class TopImage(NamedTuple):
     """An image on which a unit is high."""
 
-    image: int
     name: str
     maximum: float
 

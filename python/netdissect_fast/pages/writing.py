@@ -206,7 +206,7 @@ def _top_images(shared: Shared, layer: Layer, u: int) -> Iterator[TopImage]:
     if shared.data is None or not layer.tops:
         return
     for image, maximum in zip(*layer.tops[u], strict=True):
-        yield TopImage(int(image), shared.data.name(int(image)), float(maximum))
+        yield TopImage(shared.data.name(int(image)), float(maximum))
 
 
 def _write_concepts(site: Site, shared: Shared, concepts: Concepts) -> None:
