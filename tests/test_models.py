@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from netdissect_fast.data.preprocess import Preprocess, from_model
 from netdissect_fast.errors import ArgumentError, BackendUnavailable, ModelError
 from netdissect_fast.hooks import watch
-from netdissect_fast.models import load_model, model_hash
+from netdissect_fast.identity import model_hash
+from netdissect_fast.models import load_model
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 

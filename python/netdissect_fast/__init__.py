@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from .estimating import Estimate, estimate
     from .grids import Grid
     from .hooks import Tokens, watch
+    from .merging import merge
     from .pages import Report, report
     from .peaks import Peaks
     from .results import Dissection, LayerResult, load
@@ -64,6 +65,7 @@ _WHERE = {
     "dissect": "dissection",
     "estimate": "estimating",
     "load": "results",
+    "merge": "merging",
     "report": "pages",
     "score": "scoring",
     "score_peaks": "scoring",
@@ -95,6 +97,7 @@ __all__ = [
     "dissect",
     "estimate",
     "load",
+    "merge",
     "plot",
     "report",
     "score",

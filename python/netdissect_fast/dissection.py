@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from .backends import choose
-from .collecting import Collector, thresholds_by_layer
-from .config import versions
+from .collecting import Collector, State, finish_layer
 from .counts import CategoryRule, check_option
 from .data.dataset import ConceptDataset
 from .data.loading import LabelsAhead, Preprocessing, image_batches
-from .data.sources import source_of
+from .distributed import find_ranks
 from .grids import Alignment
-from .hooks import Tokens, unwrap, watch
+from .hooks import Tokens, watch
+from .identity import run_record
 from .peaks import Quantile, exact_quantile
+from .plans import with_thresholds
 from .preparing import device_and_dtype, prepare
+from .ranges import Span
 from .results import Dissection
+from .resuming import begin, checked_shard
 from .storage import require_writable
 
 if TYPE_CHECKING:
@@ -51,6 +54,10 @@ def dissect(
     workers: int = 0,
     cache: str | Path | None = None,
     out: str | Path | None = None,
+    resume: bool = True,
+    checkpoint_every: float = 300.0,
+    shard: tuple[int, int] | None = None,
+    group: Any = "auto",
     progress: bool = True,
 ) -> Dissection:
     """Find which concept each unit of a network detects: one forward pass over the images, exact.
@@ -93,6 +100,15 @@ def dissect(
         folder of packed labels (default: NETDISSECT_FAST_CACHE, or the user's cache folder).
     out :
         folder to write the result to (``nd.load`` reads it).
+    resume, checkpoint_every :
+        go on from the last checkpoint that a run with the same model, data and settings left in ``out``; False: start
+        over. Seconds between checkpoints, 0: after every batch; at most a twentieth of the time is spent on them.
+    shard :
+        (i, n): only the i-th (from 0) of n parts of the images. It is left in ``out``, and the result holds no layer:
+        ``nd.merge`` puts all together.
+    group :
+        processes that share the work and all call this: a torch.distributed process group; "auto": the default
+        one where it was initialised; None: this process alone. All get the result, rank 0 the peaks, and writes.
     progress :
         show progress bars on a terminal.
 
@@ -113,51 +129,26 @@ def dissect(
     check_option("category_rule", category_rule, CategoryRule)
     where = device_and_dtype(model, device)
     chosen = choose(backend, threads, where[0].type)
-    if out is not None:
-        require_writable(Path(out))
+    folder = None if out is None else Path(out)
+    shard = checked_shard(shard, folder)
+    ranks = find_ranks(group)
+    if folder is not None:
+        ranks.share(lambda: require_writable(folder))  # before any work
     options: dict[str, Any] = {"transform": transform, "tokens": tokens}
     prepared = prepare(
         model, data, layers, where=where, options=options, alignment=alignment, units=units, preprocess=preprocess,
         crop=crop, batch_size=batch_size,
     )  # fmt: skip
-    plans, preprocess = prepared.plans, prepared.preprocess
-    given = thresholds_by_layer(thresholds, plans)
-    show = progress and sys.stderr.isatty()
-    timings = {"prepare": time.perf_counter() - started}
-
-    begun = time.perf_counter()
-    position = 0
-    with LabelsAhead(data, cache, threads, show) as labels:
-        collectors = {
-            name: Collector(plan, labels.get, data, chosen, quantile, category_rule, given.get(name))
-            for name, plan in plans.items()
-        }
-
-        def consume(name: str, maps: Tensor) -> None:
-            collectors[name].add(maps, position)
-
-        with watch(model, layers, consume, **options) as run, _bar(len(data), show) as bar:
-            for position, batch in image_batches(data, preprocess, batch_size, workers):
-                names = [data.name(i) for i in range(position, position + len(batch))]
-                run(batch.to(*where), names)
-                bar.update(len(batch))
-                labels.check()
-        timings["forward"] = time.perf_counter() - begun
-        begun = time.perf_counter()
-        labels.get()
-        timings["labels"] = time.perf_counter() - begun
-
-    begun = time.perf_counter()
-    results = {name: collector.result() for name, collector in collectors.items()}
-    timings["count"] = time.perf_counter() - begun
+    plans = with_thresholds(prepared.plans, thresholds)
     settings = {
         "layers": list(plans),
         "quantile": str(quantile) if thresholds is None else None,
-        "alignment": alignment if isinstance(alignment, str) else repr(alignment),
+        "thresholds": None if thresholds is None else [plan.thresholds for plan in plans.values()],
+        "alignment": alignment,
         "category_rule": category_rule,
-        "transform": None if transform is None else repr(transform),
-        "units": None if units is None else repr(units),
-        "preprocess": repr(preprocess),
+        **options,
+        "units": units,
+        "preprocess": prepared.preprocess,
         "crop": crop,
         "input_size": list(prepared.input_size),
         "batch_size": batch_size,
@@ -168,21 +159,60 @@ def dissect(
         "threads": chosen.threads,
         "torch_threads": torch.get_num_threads(),
     }
-    dataset = {"name": repr(data), "images": len(data), "fingerprint": data.fingerprint(), "source": source_of(data)}
-    record = {
-        "model": type(unwrap(model)).__name__,
-        "settings": settings,
-        "versions": versions(),
-        "data": dataset,
-        "timings": {name: round(seconds, 3) for name, seconds in timings.items()},
-    }
-    dissection = Dissection(results, record, data)
-    if out is not None:
-        dissection.save(out)
-    return dissection
+    record = run_record(model, data, settings)
+    ranks.agree(record)
+    clock = {"prepare": time.perf_counter() - started}
+
+    show = progress and sys.stderr.isatty() and ranks.rank == 0
+    with (
+        begin(folder, shard, record, plans, ranks=ranks, resume=resume, every=checkpoint_every) as work,
+        LabelsAhead(data, cache, threads, show, wanted=shard is None or thresholds is not None) as labels,
+    ):
+        begun = time.perf_counter()
+        done = work.load()
+        collectors: dict[str, Collector] = {}
+        position = 0
+
+        def consume(name: str, maps: Tensor) -> None:
+            collectors[name].add(maps, position)
+
+        def collected() -> dict[str, State]:
+            return {name: collector.state() for name, collector in collectors.items()}
+
+        with watch(model, layers, consume, **options) as run, _bar(work.todo, show) as bar:
+            for span in work.todo:
+                collectors = {
+                    name: Collector(plan, labels.get, data, chosen, quantile, category_rule)
+                    for name, plan in plans.items()
+                }
+                for position, batch in image_batches(data, prepared.preprocess, batch_size, workers, span):
+                    run(batch.to(*where), [data.name(position + i) for i in range(len(batch))])
+                    bar.update(len(batch))
+                    labels.check()
+                    work.reached(span, position + len(batch), collected)
+                done.append(collected())
+        clock["forward"] = time.perf_counter() - begun
+        result = Dissection({}, record, data)
+        if shard is not None:
+            return result
+        begun = time.perf_counter()
+        packed = labels.get()
+        clock["labels"] = time.perf_counter() - begun
+
+        begun = time.perf_counter()
+        for name, plan in plans.items():
+            states = [part.pop(name) for part in done]
+            if not states:  # more ranks than batches
+                states = [Collector(plan, labels.get, data, chosen, quantile, category_rule).state()]
+            result.layers[name] = finish_layer(plan, states, packed, data.vocabulary, category_rule, chosen, ranks)
+        clock["count"] = time.perf_counter() - begun
+        result.run["timings"] = {name: round(seconds, 3) for name, seconds in clock.items()}
+        work.save(result, ranks)
+    return result
 
 
-def _bar(images: int, show: bool) -> Any:
+def _bar(todo: Sequence[Span], show: bool) -> Any:
     from tqdm.auto import tqdm
 
+    images = sum(span.images for span in todo)
     return tqdm(total=images, unit="image", disable=not show, smoothing=0.05)

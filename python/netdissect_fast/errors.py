@@ -50,6 +50,18 @@ class OutputError(NetDissectError, OSError):
     """A result cannot be written: no space, no permission, not a folder."""
 
 
+class InUse(OutputError):
+    """A folder is being written by another process; the message names it."""
+
+
+class ResumeMismatch(ArgumentError):
+    """What was begun has other settings, model or data than what is to be added; the message says which."""
+
+
+class RankError(NetDissectError, RuntimeError):
+    """The processes of one run lost contact: one of them failed, and says itself why."""
+
+
 class CapacityError(NetDissectError, MemoryError):
     """The work does not fit into memory, even in the smallest pieces; the message says what to make smaller."""
 

@@ -10,16 +10,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from .backends import Backend, choose
-from .collecting import Collector, LayerPlan
+from .collecting import Collector, finish_layer
 from .concepts import PackedLabels
 from .counts import CategoryRule
 from .data.cache import cached_labels, decoding_threads
 from .data.dataset import ConceptDataset, Subset
 from .data.loading import Preprocessing, image_batches
+from .distributed import Alone
 from .errors import ArgumentError
 from .grids import Alignment, Grid
 from .hooks import Tokens, watch
 from .peaks import SMALL, Quantile, exact_quantile, tail_rank
+from .plans import LayerPlan
 from .preparing import device_and_dtype, prepare
 
 if TYPE_CHECKING:
@@ -191,9 +193,10 @@ class _Sampled:
         positions = len(sample) * plan.grid.size[0] * plan.grid.size[1]
         # Of small maps few images hold hardly a position above T: there a larger share is kept, and scaled down.
         self.above = above = min(max(_FEWEST, round(quantile * positions)), max(1, positions // 2 - 1))
+        self.sample, self.rest = sample, rest
         backend, rule, labels = rest
         self.kept, self.unpruned = (
-            Collector(plan, labels, sample, backend, min(Fraction(n * above, positions), _LARGEST), rule, None)
+            Collector(plan, labels, sample, backend, min(Fraction(n * above, positions), _LARGEST), rule)
             for n in (1, 2)
         )
 
@@ -205,8 +208,11 @@ class _Sampled:
 
     def estimate(self, data: ConceptDataset) -> LayerEstimate:
         """For all of ``data``; counts the sample, to be timed."""
-        counts, grid, units = self.kept.result().counts, self.plan.grid, self.plan.units
+        backend, rule, labels = self.rest
+        words, states = self.sample.vocabulary, [self.kept.state()]
+        counts = finish_layer(self.plan, states, labels(), words, rule, backend, Alone()).counts
         self.unpruned.peaks.finish()
+        grid, units = self.plan.grid, self.plan.units
         positions = len(data) * grid.size[0] * grid.size[1]
         scale = (tail_rank(self.quantile, positions) - 1) / self.above
         store, most = (scale * part.peaks.crops.nbytes for part in (self.kept, self.unpruned))

@@ -57,20 +57,6 @@ def load_model(spec: str, weights: str | Path | None = None) -> nn.Module:
     return model.eval()
 
 
-def model_hash(model: nn.Module) -> str:
-    """Return the SHA-256 (hex) of a network's weights: names, dtypes, shapes and bytes of its state dict."""
-    import torch
-
-    digest = hashlib.sha256()
-    for name, value in sorted(unwrap(model).state_dict().items()):
-        if isinstance(value, torch.Tensor):
-            digest.update(f"{name} {value.dtype} {list(value.shape)}\n".encode())
-            digest.update(value.detach().cpu().reshape(-1).contiguous().view(torch.uint8).numpy().tobytes())
-        else:
-            digest.update(f"{name} {value!r}\n".encode())
-    return digest.hexdigest()
-
-
 def _existing(path: Path) -> Path:
     if not path.is_file():
         raise ModelError(f"{path}: no such file")

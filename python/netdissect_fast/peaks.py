@@ -59,6 +59,7 @@ class Peaks:
     quantile   the largest that the peaks can serve
     crops      what has been kept; ``bounds`` float32 [U]: nothing above them was dropped
     seen       ranges [first, last) of the images seen, ascending
+    threads    of the kernels
     """
 
     def __init__(self, units: int, map_size: tuple[int, int], images: int, quantile: Quantile = 0.005) -> None:
@@ -68,7 +69,7 @@ class Peaks:
         self.bounds: Float32Array = np.full(units, -np.inf, np.float32)
         self.seen: list[tuple[int, int]] = []
         self._prune_at = SMALL
-        self._threads = 1
+        self.threads = 1
         self._stage: Stage | None = None
         self._by_unit: tuple[Int64Array, Int64Array, Int64Array] | None = None  # while the crops stay as they are
 
@@ -101,7 +102,7 @@ class Peaks:
             )
         self._by_unit = None
         last_image = first_image + len(maps)
-        self._threads = backend.threads
+        self.threads = backend.threads
         if last_image > self.images or first_image < (self.seen[-1][1] if self.seen else 0):
             raise ArgumentError(
                 f"images {first_image} to {last_image - 1} come twice, out of order, "
@@ -113,8 +114,8 @@ class Peaks:
         for start in range(0, len(maps), piece):
             self.crops.append(self._stage.keep(maps[start : start + piece], self.bounds, first_image + start))
             self._saw(first_image + start, min(first_image + start + piece, last_image))
-            if self.crops.nbytes > self._prune_at and self._positions_seen >= self._rank:
-                self._raise_bounds(self._kth_largest(self._rank))
+            if self.crops.nbytes > self._prune_at and self._positions_seen >= self.threshold_rank:
+                self._raise_bounds(self._kth_largest(self.threshold_rank))
                 self._prune_at = max(SMALL, int(_GROWTH * self.crops.nbytes))
 
     def _saw(self, first: int, last: int) -> None:
@@ -123,7 +124,8 @@ class Peaks:
         self.seen.append((first, last))
 
     @property
-    def _rank(self) -> int:
+    def threshold_rank(self) -> int:
+        """The thresholds are this-many-th largest values (SPEC 1)."""
         return tail_rank(self.quantile, self.images * self.map_size[0] * self.map_size[1])
 
     @property
@@ -131,12 +133,12 @@ class Peaks:
         return self.images_seen * self.map_size[0] * self.map_size[1]
 
     def _kth_largest(self, rank: int) -> Float32Array:
-        return _core.kth_largest(*self.crops.arrays, self.bounds, rank, threads=self._threads)
+        return _core.kth_largest(*self.crops.arrays, self.bounds, rank, threads=self.threads)
 
     def _raise_bounds(self, bounds: Float32Array) -> None:
         self._by_unit = None
         self.bounds = bounds
-        self.crops.truncate(*_core.prune(*self.crops.arrays, bounds, threads=self._threads))
+        self.crops.truncate(*_core.prune(*self.crops.arrays, bounds, threads=self.threads))
 
     def settle(self) -> None:
         """Take over what a device still holds back. The backend's NonFiniteError may come only here."""
@@ -168,9 +170,20 @@ class Peaks:
         What remains depends on the activations alone, not on batches or the order of merging.
         """
         thresholds = self.thresholds()
-        self._raise_bounds(thresholds)
-        self.crops.trim()
+        self.raise_bounds(thresholds)
         return thresholds
+
+    def raise_bounds(self, bounds: Float32Array) -> None:
+        """Drop what no longer exceeds ``bounds``, float32 [U], which are at least the present ones."""
+        self.settle()
+        self._raise_bounds(bounds)
+        self.crops.trim()
+
+    def compact(self) -> None:
+        """Drop all that the images seen so far make superfluous."""
+        self.settle()
+        if self._positions_seen >= self.threshold_rank:
+            self.raise_bounds(self._kth_largest(self.threshold_rank))
 
     @classmethod
     def merge(cls, parts: Sequence[Peaks]) -> Peaks:
@@ -179,7 +192,9 @@ class Peaks:
         Raises ArgumentError where units, sizes, images or quantile differ, or images come twice.
         """
         first = parts[0]
+        parts = sorted(parts, key=lambda part: part.seen[:1])  # so that mostly nothing is left to be put in order
         merged = cls(first.units, first.map_size, first.images, first.quantile)
+        merged.threads = max(part.threads for part in parts)
         key = (first.units, first.map_size, first.images, first.quantile)
         for part in parts:
             part.settle()
@@ -194,9 +209,10 @@ class Peaks:
         # Each part's bound is at most T and everything above it is there, so everything above the largest bound is.
         bounds = np.max([part.bounds for part in parts], axis=0)
         arrays = zip(*(part.crops.arrays for part in parts), strict=True)
-        merged.crops = Crops(*(np.concatenate(same) for same in arrays)).ordered()
-        merged._raise_bounds(bounds)
-        merged.crops.trim()
+        merged.crops = Crops(*(np.concatenate(same) for same in arrays))
+        if np.any(merged.crops.image[1:] < merged.crops.image[:-1]):
+            merged.crops = merged.crops.ordered()
+        merged.raise_bounds(bounds)
         return merged
 
     def count(self, unit: int) -> int:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from .collecting import LayerPlan, plan_layers
 from .data.dataset import ConceptDataset
 from .data.loading import Preprocessing, image_batches
 from .data.preprocess import from_model
 from .data.whole_image import check_sees_whole_image
 from .errors import ArgumentError
 from .grids import Alignment
+from .plans import LayerPlan, plan_layers
 
 if TYPE_CHECKING:
     import torch

@@ -168,7 +168,8 @@ class Dissection(Mapping[str, LayerResult]):
 
     def __getitem__(self, name: str) -> LayerResult:
         if name not in self.layers:
-            raise ArgumentError(f"layer {name!r} was not dissected; there are {', '.join(map(repr, self.layers))}")
+            there = ", ".join(map(repr, self.layers)) or "none: a shard alone has no result, merge all (nd.merge)"
+            raise ArgumentError(f"layer {name!r} was not dissected; there are {there}")
         return self.layers[name]
 
     def __iter__(self) -> Iterator[str]:
@@ -195,7 +196,10 @@ class Dissection(Mapping[str, LayerResult]):
         )
 
     def save(self, out: str | Path) -> None:
-        """Write the result folder (SPEC 6); run.json last, so that a folder with one is complete."""
+        """Write the result folder (SPEC 6); run.json last, so that a folder with one is complete.
+
+        The same run gives the same bytes, but for timings.json.
+        """
         out = Path(out)
         remove_file(out / "run.json")  # files of an older result and of this one must never pass for one result
         folders = layer_folders(self.layers)
@@ -211,13 +215,15 @@ class Dissection(Mapping[str, LayerResult]):
             "category": self.vocabulary.category.tolist(),
             "categories": list(self.vocabulary.categories),
         }
-        write_json(out / "run.json", {"format": FORMAT, **self.run, "layers": layers, "vocabulary": vocabulary})
+        write_json(out / "timings.json", self.run.get("timings", {}))
+        run = {name: value for name, value in self.run.items() if name != "timings"}
+        write_json(out / "run.json", {"format": FORMAT, **run, "layers": layers, "vocabulary": vocabulary})
 
 
 def layer_folders(names: Mapping[str, object]) -> dict[str, str]:
     """A folder name for each layer: its own name, with what file systems dislike replaced."""
     folders: dict[str, str] = {}
-    taken = {"run.json", "report"}  # some file systems ignore case
+    taken = {"run.json", "timings.json", "parts", "report"}  # some file systems ignore case
     for name in names:
         folder = re.sub(r"[^\w.@-]+", "_", name)[:50].strip(".") or "layer"
         while folder.lower() in taken:
@@ -253,4 +259,6 @@ def load(out: str | Path) -> Dissection:
         raise
     except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as error:
         raise DataError(path, f"does not describe a dissection: {error!r}") from error
+    if (path.parent / "timings.json").exists():
+        run["timings"] = read_json(path.parent / "timings.json")
     return Dissection(layers, run)

@@ -8,6 +8,7 @@ import os
 import platform
 import secrets
 import shutil
+import stat
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -17,10 +18,11 @@ from typing import IO, Any
 
 import numpy as np
 
-from .errors import DataError, OutputError
+from .errors import DataError, InUse, OutputError
 from .types import Array
 
 LOCK = ".netdissect-fast.lock"  # of a folder that is being written
+MAX_JSON = 100_000_000  # bytes of one JSON file, as safetensors allows its headers
 _STALE = 24 * 3600  # seconds after which an unfinished folder's process is surely gone
 
 
@@ -76,6 +78,7 @@ def new_folder(path: Path) -> Iterator[Path]:
         temporary.mkdir()
         yield temporary
         temporary.rename(path)
+        _sync_folder(path.parent)
     except OSError as error:
         if isinstance(error, OutputError):
             raise
@@ -96,14 +99,14 @@ def _remove_stale(path: Path) -> None:
 
 
 @contextmanager
-def only_writer(folder: Path) -> Iterator[None]:
+def only_writer(folder: Path, lock: str = LOCK) -> Iterator[None]:
     """Hold ``folder``, which is made, so that no other process writes into it meanwhile.
 
-    The hold is a lock on a file in it, which the system gives up when the process ends, however it ends;
-    the file names the holder. Raises OutputError naming the process and host that hold the folder, or where it cannot
-    be written. Where the file system knows no locks, nothing is held.
+    The hold is a lock on the file ``lock`` in it, which the system gives up when the process ends, however it ends;
+    the file names the holder. Raises InUse naming the process and host that hold the folder, OutputError where it
+    cannot be written. Where the file system knows no locks, nothing is held.
     """
-    path = folder / LOCK
+    path = folder / lock
     try:
         folder.mkdir(parents=True, exist_ok=True)
         file = _locked(path)
@@ -126,11 +129,9 @@ def _locked(path: Path) -> IO[str]:
         try:
             _lock(file)
         except BlockingIOError:
-            holder = file.read(200).strip() or "another process"
+            message = _held(path, file)
             file.close()
-            raise OutputError(
-                f"{path.parent} is being written by {holder}; wait for it, or choose another --out"
-            ) from None
+            raise InUse(message) from None
         except OSError:  # such as on a network without locks
             return file
         try:
@@ -152,7 +153,12 @@ def _locked(path: Path) -> IO[str]:
         return file
 
 
-def _lock(file: IO[str]) -> None:
+def _held(path: Path, file: IO[str]) -> str:
+    holder = file.read(200).strip() or "another process"
+    return f"{path.parent} is being written by {holder}; wait for it, or choose another --out"
+
+
+def _lock(file: IO[str], shared: bool = False) -> None:
     """Lock a file without waiting. BlockingIOError where another holds it, another OSError where there are no locks."""
     if sys.platform == "win32":
         import msvcrt
@@ -164,7 +170,19 @@ def _lock(file: IO[str]) -> None:
     else:
         import fcntl
 
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+
+
+def require_unheld(folder: Path, lock: str = LOCK) -> None:
+    """Raise InUse where another process is the only writer of ``folder``."""
+    path = folder / lock
+    with suppress(FileNotFoundError), path.open("r+", encoding="utf-8") as file:
+        try:
+            _lock(file, shared=True)  # so that two who ask do not take each other for a writer
+        except BlockingIOError:
+            raise InUse(_held(path, file)) from None
+        except OSError:  # no locks here
+            return
 
 
 def require_writable(folder: Path) -> None:
@@ -183,12 +201,17 @@ def remove_file(path: Path) -> None:
 
 
 def remove_tree(path: Path) -> None:
-    """Remove a folder with all that is in it, or a file; of a link only the link. OutputError where that fails."""
+    """Remove a folder with all that is in it, or a file; of a link only the link. OutputError where that fails.
+
+    Whoever looks meanwhile sees the whole folder or none.
+    """
     if path.is_symlink() or not path.is_dir():
         remove_file(path)
         return
     try:
-        shutil.rmtree(path)
+        leaving = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+        path.rename(leaving)
+        shutil.rmtree(leaving)
     except OSError as error:
         raise _output_error(path, error) from error
 
@@ -207,8 +230,22 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, text + "\n")
 
 
+def _require_file(path: Path) -> int:
+    """Bytes of a regular file, or a DataError: opening a pipe would wait for ever, a device may have no end."""
+    try:
+        status = path.stat()
+    except (OSError, ValueError) as error:
+        raise DataError(path, f"cannot be read: {getattr(error, 'strerror', None) or error}") from error
+    if not stat.S_ISREG(status.st_mode):
+        raise DataError(path, "cannot be read: it is not a regular file")
+    return status.st_size
+
+
 def read_json(path: Path) -> Any:
-    """Read JSON; DataError where it is missing or broken."""
+    """Read JSON; DataError where it is missing, broken or larger than MAX_JSON."""
+    size = _require_file(path)
+    if size > MAX_JSON:
+        raise DataError(path, f"has {size} bytes, more than the {MAX_JSON} expected at most")
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -230,6 +267,7 @@ def read_arrays(path: Path) -> tuple[dict[str, Array], dict[str, str]]:
     """Read a safetensors file: its arrays and its metadata. DataError where it is missing or broken."""
     from safetensors import SafetensorError, safe_open
 
+    _require_file(path)
     try:
         with safe_open(path, framework="numpy") as file:
             return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from .results import Dissection, LayerResult
@@ -25,6 +26,16 @@ def layer_text(layer: LayerResult, iou_threshold: float = 0.04, best: int = 10) 
             f"  {row.unit:>6}  {row.label:<24}{row.category:<12}{row.iou:>7.3f}{row.chance:>8.3f}" for row in ranked
         ]
     return "\n".join(lines)
+
+
+def result_text(result: Dissection, folder: Path | None, iou_threshold: float = 0.04) -> str:
+    """All layers, how long the run took and, where it was written, what may come next."""
+    layers = [layer_text(layer, iou_threshold) for layer in result.values()]
+    seconds = ", ".join(f"{name} {value:.1f}" for name, value in result.run["timings"].items())
+    lines = [f"{result.run['data']['images']} images; seconds: {seconds}"]
+    if folder is not None:
+        lines.append(f"written to {folder}; pictures: netdissect-fast report {folder}")
+    return "\n\n".join([*layers, "\n".join(lines)])
 
 
 def result_json(result: Dissection, iou_threshold: float = 0.04) -> dict[str, Any]:

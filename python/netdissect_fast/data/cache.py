@@ -6,11 +6,12 @@ import os
 import shutil
 import sys
 import tempfile
+import time
 import warnings
 from collections import deque
-from collections.abc import Generator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import IO
@@ -18,8 +19,8 @@ from typing import IO
 import numpy as np
 
 from ..concepts import PackedImage, PackedLabels, pack_image
-from ..errors import ArgumentError, DataError, OutputError
-from ..storage import atomic_file, new_folder, read_arrays, read_json, write_arrays, write_json
+from ..errors import ArgumentError, DataError, InUse, OutputError
+from ..storage import atomic_file, new_folder, only_writer, read_arrays, read_json, write_arrays, write_json
 from ..types import Array, Uint64Array
 from .dataset import ConceptDataset, DataWarning
 
@@ -53,15 +54,18 @@ def packed_labels(
     cache_dir: str | os.PathLike[str] | None = None,
     threads: int | None = None,
     progress: bool = False,
+    wait: Callable[[float], object] = time.sleep,
 ) -> PackedLabels:
     """The packed labels of all images of a data set, mapped from a cache that is built on first use.
 
-    The cache is a folder named by the data set's fingerprint and label size. It may be deleted at any time,
-    is built again where it is broken, and several processes may build it at once: the first to finish wins.
-    Where it cannot be written the labels are packed into a temporary file, with one DataWarning.
+    The cache is a folder named by the data set's fingerprint and label size. It may be deleted at any time, and is
+    built again where it is broken. Of several processes one builds it and the others wait; where the file system knows
+    no locks all build it, and the first to finish wins. Where it cannot be written the labels are packed into a
+    temporary file, with one DataWarning.
 
     cache_dir  see ``cache_folder``
     threads    that decode labels; default: one a processor, at most 8
+    wait       called with seconds to pass while another process packs; may raise to give up
 
     Raises what ``dataset.labels`` raises, and leaves nothing half written.
     """
@@ -73,10 +77,13 @@ def packed_labels(
         folder = cache_folder(cache_dir) / name
         if labels := _read(folder, dataset):
             return labels
-        with new_folder(folder) as new:
-            _build(new, dataset, threads, progress)
-            if folder.exists() and _read(folder, dataset) is None:
-                shutil.rmtree(folder, ignore_errors=True)  # broken, and in our way
+        with _only_builder(folder, wait):
+            if labels := _read(folder, dataset):  # built while we waited
+                return labels
+            with new_folder(folder) as new:
+                _build(new, dataset, threads, progress)
+                if folder.exists() and _read(folder, dataset) is None:
+                    shutil.rmtree(folder, ignore_errors=True)  # broken, and in our way
         problem = f"{folder} was removed while it was used; choose another"
     except OutputError as error:  # also where another process was faster: then its cache is read
         problem = str(error)
@@ -84,6 +91,19 @@ def packed_labels(
         return labels
     warnings.warn(f"packed labels are not kept for the next run: {problem} --cache", DataWarning, stacklevel=2)
     return _pack_temporarily(dataset, threads, progress)
+
+
+@contextmanager
+def _only_builder(folder: Path, wait: Callable[[float], object]) -> Iterator[None]:
+    """Be the one process that builds this cache; waits while another is."""
+    with ExitStack() as held:
+        while True:
+            try:
+                held.enter_context(only_writer(folder.parent, f".{folder.name}.lock"))
+                break
+            except InUse:
+                wait(0.1)
+        yield
 
 
 def cached_labels(dataset: ConceptDataset, cache_dir: str | os.PathLike[str] | None = None) -> PackedLabels | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from ..concepts import ImageLabels, PackedLabels
@@ -60,17 +60,25 @@ def _collate(samples: list[Tensor | NetDissectError]) -> Tensor | NetDissectErro
 
 
 def image_batches(
-    data: ConceptDataset, preprocess: Preprocessing, batch_size: int, workers: int = 0
+    data: ConceptDataset,
+    preprocess: Preprocessing,
+    batch_size: int,
+    workers: int = 0,
+    span: tuple[int, int] | None = None,
 ) -> Iterator[tuple[int, Tensor]]:
     """Yield (number of the first image, float tensor [B, c, H, W]); batch b is always images [b·B, (b+1)·B).
 
-    ``workers`` loader processes decode and preprocess; 0: this process. Raises what an image or ``preprocess`` raised.
+    workers  loader processes that decode and preprocess; 0: this process
+    span     first ≤ image < last; the first begins a batch. None: all images
+    Raises what an image or ``preprocess`` raised.
     """
     import torch
     from torch.utils.data import DataLoader
 
+    first, last = (0, len(data)) if span is None else span
     loader: DataLoader[Any] = DataLoader(
         _Images(data, preprocess),  # type: ignore[arg-type]
+        sampler=range(first, last),
         batch_size=batch_size,
         num_workers=workers,
         collate_fn=_collate,
@@ -79,7 +87,7 @@ def image_batches(
     for number, batch in enumerate(_one_ahead(iter(loader))):
         if isinstance(batch, NetDissectError):
             raise batch
-        yield number * batch_size, batch
+        yield first + number * batch_size, batch
 
 
 def _one_ahead(batches: Iterator[Any]) -> Iterator[Any]:
@@ -97,14 +105,23 @@ class LabelsAhead:
     Used as a context: on the way out packing stops, with nothing half written.
 
     cache, threads, progress   see ``packed_labels``
+    wanted                     False: they are not packed, and nobody will ``get`` them
     """
 
     def __init__(
-        self, data: ConceptDataset, cache: str | os.PathLike[str] | None, threads: int | None, progress: bool
+        self,
+        data: ConceptDataset,
+        cache: str | os.PathLike[str] | None,
+        threads: int | None,
+        progress: bool,
+        wanted: bool = True,
     ) -> None:
         self._stop = threading.Event()
         self._thread = ThreadPoolExecutor(1, "netdissect_fast labels")
-        self._labels = self._thread.submit(packed_labels, _Stoppable(data, self._stop), cache, threads, progress)
+        self._labels: Future[PackedLabels] = Future()
+        if wanted:
+            stoppable = _Stoppable(data, self._stop)
+            self._labels = self._thread.submit(packed_labels, stoppable, cache, threads, progress, stoppable.wait)
         self._thread.shutdown(wait=False)  # it ends with its only work
 
     def __enter__(self) -> LabelsAhead:
@@ -132,6 +149,11 @@ class _Stoppable:
 
     def __len__(self) -> int:
         return len(self._data)
+
+    def wait(self, seconds: float) -> None:
+        """Sleep, or raise KeyboardInterrupt once ``stop`` is set."""
+        if self._stop.wait(seconds):
+            raise KeyboardInterrupt
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._data, name)

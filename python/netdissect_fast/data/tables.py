@@ -8,6 +8,7 @@ import math
 import os
 import re
 import stat
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -107,7 +108,7 @@ def read_table(path: Path, required: tuple[str, ...]) -> Table:
         raise DataError(path, f"has no header; expected columns {', '.join(required)}")
     first, header = rows.pop(0)
     names = [name.strip() for name in header]
-    repeated = sorted({name for name in names if name and names.count(name) > 1}) if len(names) < 1000 else []
+    repeated = sorted(name for name, times in Counter(names).items() if name and times > 1)
     if repeated:
         raise DataError(path, f"columns must differ, got {', '.join(repeated)[:200]} more than once", first)
     columns = {name: place for place, name in enumerate(names)}

@@ -15,6 +15,7 @@ from ..types import BoolArray, Float64Array
 from .tables import Table, parse_integer, read_table
 
 MAX_NUMBER = 65535  # what R + 256·G can hold
+MAX_NAME = 200  # bytes of a category's name, which is also part of a file's name
 
 _UNSAFE_NAME = re.compile(r"[/\\:;()\"\x00-\x1f]")
 _CATEGORY_COUNT = re.compile(r"([^()]*)(?:\(([^()]*)\))?")
@@ -34,7 +35,7 @@ def read_categories(path: Path) -> tuple[str, ...]:
     names: list[str] = []
     for line, cells in table.rows:
         name = table.text(cells, "name")
-        if not name or _UNSAFE_NAME.search(name) or name.startswith("."):
+        if not name or _UNSAFE_NAME.search(name) or name.startswith(".") or len(name.encode()) > MAX_NAME:
             raise table.error(line, f"{name[:80]!r} cannot be the name of a category")
         if name in names:
             raise table.error(line, f"category {name} is listed twice")

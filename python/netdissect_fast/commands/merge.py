@@ -1,0 +1,47 @@
+"""``netdissect-fast merge``: the result of a run from its shards."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+
+def add(commands: Any) -> None:
+    """Add the command and its options."""
+    merge = commands.add_parser(
+        "merge",
+        help="put the shards of a run together (dissect --shard I/N)",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    option = merge.add_argument
+    merge.set_defaults(command=_merge)
+    option("folders", type=Path, nargs="+", help="the --out of the shards: one, or several where each had its own")
+    option("--out", type=Path, help="folder for the result; default: the folder of the shards, if it is one")
+    option("--data", type=Path, help="the data set, where it is no longer where the shards found it")
+    option("--backend", default="auto", help="cpu, reference or auto")
+    option("--threads", type=int, help="of the kernels; default: all cores")
+    option("--cache", type=Path, help="folder for packed labels; default: NETDISSECT_FAST_CACHE or the user's cache")
+    option("--iou-threshold", type=float, default=0.04, help="IoU above which a unit is a detector, in the table")
+    option("--quiet", action="store_true", help="no progress bars")
+    option("--json", action="store_true", help="print JSON instead of tables")
+
+
+def _merge(arguments: argparse.Namespace) -> None:
+    from ..merging import merge
+    from ..summary import result_json, result_text
+
+    result = merge(
+        arguments.folders,
+        arguments.out,
+        data=arguments.data,
+        backend=arguments.backend,
+        threads=arguments.threads,
+        cache=arguments.cache,
+        progress=not arguments.quiet,
+    )
+    if arguments.json:
+        print(json.dumps(result_json(result, arguments.iou_threshold), indent=2, ensure_ascii=False))
+    else:
+        print(result_text(result, arguments.out or arguments.folders[0], arguments.iou_threshold))

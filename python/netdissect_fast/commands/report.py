@@ -1,0 +1,93 @@
+"""``netdissect-fast report``: a static site of a result."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+
+def add(commands: Any) -> None:
+    """Add the command and its options."""
+    report = commands.add_parser(
+        "report",
+        help="write a static site of a result: layers, units with pictures, concepts",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    add = report.add_argument
+    report.set_defaults(command=_report)
+    add("run", type=Path, help="result folder of dissect --out, or anybody's result.csv")
+    add("--out", type=Path, help="folder for the site; default: report in the result folder, or beside the file")
+    add("--data", type=Path, help="the data set, where it is no longer where it was when it was dissected")
+    add("--compare", type=Path, action="append", default=[], metavar="RUN",
+        help="another result folder or result.csv to show beside; may be given again")  # fmt: skip
+    add("--no-pictures", action="store_true", help="tables only; needs no data set")
+    add("--top-images", type=int, default=10, help="pictures of a unit, at most")
+    add("--picture-size", type=int, default=224, help="pixels on their longer side")
+    add("--outline", action="store_true", help="draw a line along the mask's edge")
+    add("--heat-map", action="store_true", help="add a heat map of each picture")
+    add("--iou-threshold", type=float, default=0.04, help="IoU above which a unit is a detector")
+    add("--workers", type=int, help="processes that draw pictures, 0: this one; default: one a core")
+    add("--threads", type=int, help="of the kernels; default: all cores")
+    add("--cache", type=Path, help="folder for packed labels; default: NETDISSECT_FAST_CACHE or the user's cache")
+    add("--quiet", action="store_true", help="no progress bars")
+
+
+def _report(arguments: argparse.Namespace) -> None:
+    from ..backends.cpu import available_threads
+    from ..data.sources import data_of_run
+    from ..pages import report
+    from ..tables import UnitTable
+
+    result = _result(arguments.run)
+    compare = _compared(arguments.compare)
+    folder = arguments.run.parent if isinstance(result, UnitTable) else arguments.run
+    data = None
+    if arguments.data is not None and not arguments.no_pictures and not isinstance(result, UnitTable):
+        data = data_of_run(result.run, arguments.data)
+    written = report(
+        result,
+        arguments.out or folder / "report",
+        data=data,
+        compare=compare,
+        pictures=not arguments.no_pictures,
+        top_images=arguments.top_images,
+        picture_size=arguments.picture_size,
+        outline=arguments.outline,
+        heat_map=arguments.heat_map,
+        iou_threshold=arguments.iou_threshold,
+        workers=available_threads() if arguments.workers is None else arguments.workers,
+        threads=arguments.threads,
+        cache=arguments.cache,
+        progress=not arguments.quiet,
+    )
+    print(f"{written}\n{written.index}")
+
+
+def _result(path: Path) -> Any:
+    """What a result folder or a result.csv holds."""
+    from ..results import load
+    from ..tables import compare_csv
+
+    return compare_csv(path) if path.suffix.lower() == ".csv" else load(path)
+
+
+def _compared(paths: Sequence[Path]) -> dict[str, Any]:
+    """The tables to show beside a report's, named as their files or folders; alike names with the folder above."""
+    from collections import Counter
+
+    from ..errors import ArgumentError
+    from ..results import Dissection
+
+    found = []
+    for path in paths:
+        result, name = _result(path), path.stem if path.suffix.lower() == ".csv" else path.resolve().name
+        tables = result.items() if isinstance(result, Dissection) else [("", result)]
+        found += [(path.resolve().parent.name, f"{name} {layer}".strip(), table) for layer, table in tables]
+    times = Counter(name for _, name, _ in found)
+    named = [(f"{above}/{name}" if times[name] > 1 else name, table) for above, name, table in found]
+    if len(dict(named)) < len(named):
+        twice = next(name for name, count in Counter(name for name, _ in named).items() if count > 1)
+        raise ArgumentError(f"two results to compare would both be called {twice!r}: rename one")
+    return dict(named)
