@@ -102,7 +102,7 @@ def dissect(
         folder to write the result to (``nd.load`` reads it).
     resume, checkpoint_every :
         go on from the last checkpoint that a run with the same model, data and settings left in ``out``; False: start
-        over. Seconds between checkpoints, 0: after every batch; at most a twentieth of the time is spent on them.
+        over. Seconds between checkpoints, which take at most a twentieth of the time; 0: one after every batch.
     shard :
         (i, n): only the i-th (from 0) of n parts of the images. It is left in ``out``, and the result holds no layer:
         ``nd.merge`` puts all together.

@@ -47,6 +47,8 @@ def describe(value: Any) -> str:
     """A setting as text that is the same in every process: functions by name and code, arrays by their bytes."""
     if isinstance(value, Mapping):
         return "{" + ", ".join(f"{key}: {describe(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, set | frozenset):
+        return f"{{{', '.join(sorted(map(describe, value)))}}}"
     if isinstance(value, list | tuple):
         return "[" + ", ".join(map(describe, value)) + "]"
     if isinstance(value, functools.partial):
@@ -81,9 +83,7 @@ def _code(code: types.CodeType) -> str:
 
 
 def _constant(part: Any) -> str:
-    if isinstance(part, types.CodeType):
-        return _code(part)
-    return repr(sorted(map(repr, part)) if isinstance(part, frozenset) else part)  # their order is another each time
+    return _code(part) if isinstance(part, types.CodeType) else describe(part)
 
 
 def _bound(function: types.FunctionType) -> list[Any]:

@@ -20,7 +20,7 @@ from .pieces import PARTS, Piece, find_pieces, remove_pieces, save_piece
 from .plans import LayerPlan
 from .ranges import Span, missing, shard_of, share
 from .results import Dissection
-from .storage import only_writer, remove_tree, require_unheld, require_writable
+from .storage import only_writer, remove_tree, remove_unfinished, require_unheld, require_writable
 
 Shard = tuple[int, int]  # number from 0, of how many
 
@@ -68,7 +68,8 @@ class Work:
             if ended:
                 raise
             warnings.warn(f"no checkpoint at image {last}, the run goes on: {error}", ResumeWarning, stacklevel=2)
-        self._due = time.monotonic() + max(self.every, _SHARE * (time.monotonic() - begun))
+        took = time.monotonic() - begun
+        self._due = time.monotonic() + (max(self.every, _SHARE * took) if self.every else 0)
 
     def save(self, result: Dissection, ranks: Alone) -> None:
         """Write the result on rank 0, then remove all pieces. OutputError on every rank where that fails."""
@@ -103,6 +104,8 @@ def begin(
             if out is None:
                 return []
             held.enter_context(_writer(out, shard))
+            if shard is None:
+                remove_unfinished(out)
             require_writable(out)
             _require_space(out, plans.values(), images, record["settings"]["quantile"])
             if not resume:
