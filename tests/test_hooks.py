@@ -284,3 +284,23 @@ def test_static_batch_sizes_are_padded_and_cut() -> None:
     assert collect(model, ["conv1", "fc"], x)["fc"].shape == (3, 5, 1, 1)
     with pytest.raises(ModelError, match="batches of exactly 4 images, got 5; set the batch size to 4"):
         collect(model, "conv1", images(5))
+
+
+def test_several_views_of_one_layer_in_one_pass() -> None:
+    """Each is transformed on its own; the layer as it is may be among them."""
+    model, seen = Net(), {}
+    views = {"plain": None, "less": lambda maps: maps[:, :2] - 1, "module": nn.Conv2d(4, 7, 1)}
+
+    def keep(name: str, maps: Tensor) -> None:
+        assert name not in seen
+        seen[name] = maps.clone()
+
+    with watch(model, ["conv1", "fc"], keep, transform={"conv1": views}) as run:
+        assert run.layers == ("conv1 plain", "conv1 less", "conv1 module", "fc")
+        run(images())
+    assert set(seen) == set(run.layers)
+    torch.testing.assert_close(seen["conv1 less"], seen["conv1 plain"][:, :2] - 1)
+    torch.testing.assert_close(seen["conv1 plain"], collect(Net(), "conv1")["conv1"])
+    assert seen["conv1 module"].shape == (2, 7, 8, 8)
+    with pytest.raises(LayerError, match="the transform of layer 'conv1 less' raised ZeroDivisionError"):
+        collect(Net(), "conv1", transform={"conv1": {"less": lambda maps: maps / (1 // 0)}})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -28,9 +28,8 @@ from .storage import require_writable
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from .hooks import Transforms
     from .layers import Layers
-
-    Transform = Callable[[Tensor], Tensor]
 
 
 def dissect(
@@ -41,7 +40,7 @@ def dissect(
     quantile: Quantile = 0.005,
     thresholds: Any = None,
     alignment: Alignment = "receptive_field",
-    transform: Transform | Mapping[str, Transform] | None = None,
+    transform: Transforms = None,
     tokens: Tokens | Mapping[str, Tokens] | None = None,
     units: slice | Any | None = None,
     category_rule: CategoryRule = "image",
@@ -79,7 +78,8 @@ def dissect(
         where a layer's positions sit on the image: "receptive_field" (traced through the network, as the
         paper does), "half_pixel", "align_corners", or (stride, offset) in input pixels.
     transform :
-        applied to a layer's maps before anything else: [B, K, H, W] → [B, U, H, W]; or a dict by layer.
+        applied to a layer's maps before anything else: [B, K, H, W] → [B, U, H, W]; or a dict by layer, also of
+        several for one layer, all in the same pass; see ``watch``.
     tokens :
         how transformer outputs [B, T, D] become maps where that is not evident; or a dict by layer.
     units :

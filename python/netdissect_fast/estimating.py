@@ -28,9 +28,8 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
+    from .hooks import Transforms
     from .layers import Layers
-
-    Transform = Callable[[Tensor], Tensor]
 
 _FEWEST = 8  # activations above a threshold that a share is estimated from
 _LARGEST = Fraction(999_999, 1_000_000)  # quantile
@@ -104,7 +103,7 @@ def estimate(
     *,
     quantile: Quantile = 0.005,
     alignment: Alignment = "receptive_field",
-    transform: Transform | Mapping[str, Transform] | None = None,
+    transform: Transforms = None,
     tokens: Tokens | Mapping[str, Tokens] | None = None,
     units: slice | Any | None = None,
     category_rule: CategoryRule = "image",

@@ -6,7 +6,7 @@ Consuming inside the hook makes the numbers true: an in-place ReLU right after t
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     Consume: TypeAlias = Callable[[str, Tensor], None]
     Transform: TypeAlias = Callable[[Tensor], Tensor]
+    Transforms: TypeAlias = Transform | Mapping[str, Transform | Mapping[str, Transform | None]] | None
 
 __all__ = [
     "LayerRef",
@@ -31,6 +32,7 @@ __all__ = [
     "resolve_layers",
     "static_batch_size",
     "unwrap",
+    "views_of",
     "watch",
 ]
 
@@ -41,7 +43,7 @@ def watch(
     layers: Layers,
     consume: Consume,
     *,
-    transform: Transform | Mapping[str, Transform] | None = None,
+    transform: Transforms = None,
     tokens: Tokens | Mapping[str, Tokens] | None = None,
 ) -> Iterator[Watch]:
     """Watch layers of a network.
@@ -64,7 +66,8 @@ def watch(
         keep or change it. What it raises comes out of ``run`` unchanged.
     transform :
         function or nn.Module from [B, K, H, W] to [B, U, H, W], such as a rotation or a sparse
-        autoencoder's encoder; or a dict of them by reported layer name.
+        autoencoder's encoder; or a dict of them by reported layer name. A dict of several for one layer, as in
+        ``{"layer4": {"plain": None, "rotated": turn}}``, gives as many: "layer4 plain" and "layer4 rotated".
     tokens :
         how [B, T, D] outputs (and [B, H, W, C] ones) become maps, where it cannot be inferred; or a dict
         by reported layer name.
@@ -80,7 +83,7 @@ def watch(
     import torch
 
     refs = resolve_layers(model, layers)
-    run = Watch(unwrap(model), refs, consume, _by_layer(transform, refs), _by_layer(tokens, refs))
+    run = Watch(unwrap(model), refs, consume, views_of(transform, refs), _by_layer(tokens, refs))
     flags = [(module, module.training) for root in run.modules() for module in root.modules()]
     tensors = [tensor for root in run.modules() for tensor in (*root.parameters(), *root.buffers())]
     with ExitStack() as undo:
@@ -105,12 +108,12 @@ class Watch:
         model: nn.Module,
         refs: Mapping[str, LayerRef],
         consume: Consume,
-        transforms: Mapping[str, Transform],
+        views: Mapping[str, Mapping[str, Transform | None]],
         tokens: Mapping[str, Tokens],
     ) -> None:
-        self.layers = tuple(refs)
+        self.layers = tuple(name for names in views.values() for name in names)
         self._model, self._refs, self._consume = model, refs, consume
-        self._transforms, self._tokens = transforms, tokens
+        self._views, self._tokens = views, tokens
         self._shapes: dict[str, tuple[int, ...]] = {}
         self._calls: dict[str, int] = {}
         self._batch: Tensor | None = None  # the one running now; hooks do nothing outside a run
@@ -145,7 +148,8 @@ class Watch:
         """Return the network and those transforms that are modules."""
         import torch
 
-        return [self._model, *(t for t in self._transforms.values() if isinstance(t, torch.nn.Module))]
+        transforms = (transform for views in self._views.values() for transform in views.values())
+        return [self._model, *(module for module in transforms if isinstance(module, torch.nn.Module))]
 
     def hook(self, ref: LayerRef) -> Callable[[nn.Module, Any, Any], None]:
         """Return the forward hook of one layer."""
@@ -172,16 +176,15 @@ class Watch:
                 f"counted from 0: '{ref.path}@0', '{ref.path}@1', ..."
             )
         maps = as_maps(ref.name, ref.pick(output), self._tokens.get(ref.name), self._batch)[: self._images]
-        if ref.name in self._transforms:
-            maps = _transformed(ref.name, maps, self._transforms[ref.name])
-        maps = checked_maps(ref.name, maps)
-        shape = tuple(maps.shape[1:])
-        if self._shapes.setdefault(ref.name, shape) != shape:
-            raise LayerError(
-                f"layer {ref.name!r} gave maps of shape {list(shape)} (units, height, width) after "
-                f"{list(self._shapes[ref.name])} in earlier batches; all images must have one size"
-            )
-        self._consume(ref.name, maps)
+        for name, transform in self._views[ref.name].items():
+            seen = checked_maps(name, maps if transform is None else _transformed(name, maps, transform))
+            shape = tuple(seen.shape[1:])
+            if self._shapes.setdefault(name, shape) != shape:
+                raise LayerError(
+                    f"layer {name!r} gave maps of shape {list(shape)} (units, height, width) after "
+                    f"{list(self._shapes[name])} in earlier batches; all images must have one size"
+                )
+            self._consume(name, seen)
 
     def _require_all_ran(self) -> None:
         for ref in self._refs.values():
@@ -220,15 +223,28 @@ def pad_batch(model: nn.Module, batch: Tensor) -> Tensor:
     return torch.cat([batch, batch[-1:].expand(missing, *batch.shape[1:])])
 
 
-def _by_layer(option: Any, refs: Mapping[str, LayerRef]) -> dict[str, Any]:
+def views_of(transform: Any, layers: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """What is reported of each layer: name → transform, None for the layer as it is. LayerError for unknown layers."""
+    given = _by_layer(transform, layers)
+    return {
+        layer: {f"{layer} {name}": view for name, view in given[layer].items()}
+        if isinstance(given.get(layer), Mapping)
+        else {layer: given.get(layer)}
+        for layer in layers
+    }
+
+
+def _by_layer(option: Any, layers: Iterable[str]) -> dict[str, Any]:
     """One option for all layers, or a dict of options, as a dict by layer."""
     if option is None:
         return {}
     if not isinstance(option, Mapping):
-        return dict.fromkeys(refs, option)
+        return dict.fromkeys(layers, option)
+    known = list(layers)
     for name in option:
-        if name not in refs:
-            raise LayerError(f"an option was given for layer {name!r}, but the layers are {', '.join(map(repr, refs))}")
+        if name not in known:
+            there = ", ".join(map(repr, known))
+            raise LayerError(f"an option was given for layer {name!r}, but the layers are {there}")
     return dict(option)
 
 

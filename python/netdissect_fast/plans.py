@@ -10,7 +10,7 @@ import numpy as np
 
 from .errors import ArgumentError
 from .grids import Alignment, Grid, make_grid
-from .hooks import pad_batch, resolve_layers, unwrap, watch
+from .hooks import pad_batch, resolve_layers, unwrap, views_of, watch
 from .scoring import checked_thresholds
 from .tracing import GridTracer
 from .types import Float32Array, Int64Array
@@ -65,11 +65,11 @@ def plan_layers(
         with watch(model, layers, reshape, **options) as run:
             run(image)
     plans = {}
-    for name in resolve_layers(model, layers):
+    views = views_of(options["transform"], resolve_layers(model, layers))
+    for name, layer in ((name, layer) for layer, names in views.items() for name in names):
         count, height, width = shapes[name]
-        grid = make_grid(
-            alignment, traced[name], (height, width), (int(image.shape[2]), int(image.shape[3])), layer=name
-        )
+        size = int(image.shape[2]), int(image.shape[3])
+        grid = make_grid(alignment, traced[layer], (height, width), size, layer=name)
         chosen = None if units is None else _chosen_units(units, count, name)
         plans[name] = LayerPlan(name, count if chosen is None else len(chosen), grid, chosen)
     return plans
