@@ -300,7 +300,7 @@ def test_several_views_of_one_layer_in_one_pass() -> None:
         run(images())
     assert set(seen) == set(run.layers)
     torch.testing.assert_close(seen["conv1 less"], seen["conv1 plain"][:, :2] - 1)
-    torch.testing.assert_close(seen["conv1 plain"], collect(Net(), "conv1")["conv1"])
+    torch.testing.assert_close(seen["conv1 plain"], collect(model, "conv1")["conv1"])
     assert seen["conv1 module"].shape == (2, 7, 8, 8)
     with pytest.raises(LayerError, match="the transform of layer 'conv1 less' raised ZeroDivisionError"):
         collect(Net(), "conv1", transform={"conv1": {"less": lambda maps: maps / (1 // 0)}})
