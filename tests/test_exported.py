@@ -17,7 +17,8 @@ from torch import Tensor, nn
 
 from netdissect_fast.errors import LayerError, ModelError
 from netdissect_fast.hooks import resolve_layers, static_batch_size, watch
-from netdissect_fast.models import load_model, model_hash
+from netdissect_fast.identity import model_hash
+from netdissect_fast.models import load_model
 from tests.test_weights import Payload
 
 
@@ -207,6 +208,15 @@ def test_code_in_an_export_never_runs(tmp_path: Path, saved: Path, attack: str) 
     with pytest.raises(ModelError, match=message):
         load_model(str(changed(saved, target, change, extra)))
     assert not mark.exists()
+
+
+def test_an_export_that_unpacks_to_far_more(tmp_path: Path, saved: Path) -> None:
+    target = tmp_path / "m.pt2"
+    with zipfile.ZipFile(saved) as old, zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as new:
+        for name in old.namelist():
+            new.writestr(name, old.read(name) + (b" " * 10**7 if name.endswith("model.json") else b""))
+    with pytest.raises(ModelError, match=r"would unpack to \d+ bytes, far more than torch"):
+        load_model(str(target))
 
 
 @pytest.mark.parametrize(

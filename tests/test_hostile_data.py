@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import struct
+import tracemalloc
+import warnings
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +15,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageFile
 
 from netdissect_fast.data import Broden
 from netdissect_fast.data.index import read_index
@@ -81,6 +83,9 @@ TABLES = [  # file, what is done to it, where and what the error says
     ("category.csv", replace("part,2", "object,2"), 3, "category object is listed twice"),
     ("category.csv", replace("part,2", "../part,2"), 3, "cannot be the name of a category"),
     ("category.csv", replace("part,2", ",2"), 3, "cannot be the name of a category"),
+    ("category.csv", replace("part,2", "x" * 300 + ",2"), 3, "cannot be the name of a category"),  # nor of c_xxx.csv
+    ("index.csv", replace(",object,scene", ",object,scene" + ",part" * 1200), 1, "part more than once"),
+    ("index.csv", replace("20,20,5,5", "20,20,1,65536"), 4, "sh, sw must give 1 to .* sides of at most 65535"),
     ("index.csv", replace(",4;5", ",4;6"), 4, r"concept number 6 \(whole image\) is not in label.csv"),
     ("index.csv", replace(",4;5", ",4;99999999999999999999"), 4, "neither a label number nor a .png path"),
     ("index.csv", replace(",4;5", ",4;123456789"), 4, "concept number 123456789"),
@@ -177,6 +182,7 @@ LABEL_MAPS = [
     (content(png((12, 8, 16, 2), bytes(8 * 73))), "16-bit RGB"),  # Pillow itself opens this as 8-bit
     (saved("RGB", (12, 9)), "expected 8 x 12 pixels .*, got 9 x 12"),
     (content(png((1_000_000, 1_000_000, 8, 2))), "expected 8 x 12 pixels .*, got 1000000 x 1000000"),
+    (content(png((100_000, 100_000, 8, 2))), "expected 8 x 12 pixels .*, got 100000 x 100000"),
     (content(png((12, 8, 8, 2), bytes(10))), "truncated or broken"),
     (number_of(299), "concept number 299 is not in label.csv"),
     (number_of(65535), "concept number 65535 is not in label.csv"),
@@ -209,6 +215,7 @@ IMAGES = [
     (lambda f: Image.new("RGB", (24, 17)).save(f, "JPEG"), "expected 16 x 24 pixels .*, got 17 x 24"),
     (content(png((9_000, 9_000, 8, 2))), "expected 16 x 24 pixels .*, got 9000 x 9000"),
     (content(png((10_000, 10_000, 8, 2))), "not a readable|expected"),
+    (content(png((100_000, 100_000, 8, 2))), "not a readable|expected"),
     (content(png((2_000_000_000, 2_000_000_000, 8, 2))), "not a readable|expected"),
     (saved("I;16", (24, 16)), "expected an 8-bit photograph"),
 ]
@@ -234,6 +241,46 @@ def test_huge_images_are_refused_before_decoding(tiny: Path, declared: str) -> N
         data.image(1)
     with pytest.raises(DataError, match=r"9000 x 9000 pixels"):
         data.labels(1)
+
+
+@pytest.mark.parametrize("size", [(100_000, 100_000), (65_536, 1), (9_000, 9_000), (65_535, 65_535)])
+def test_bombs_of_any_declared_size_cost_nothing(tiny: Path, size: tuple[int, int]) -> None:
+    """Not even where the label grid would be half the image's."""
+    for row in ("16,24,8,12", "20,20,5,5"):
+        edit(tiny / "index.csv", row, ",,,")
+    bomb = png((*size, 8, 2), bytes(100))
+    for file in ("b/three.jpg", "a/two_object.png"):
+        (tiny / "images" / file).write_bytes(bomb)
+    data = Broden(tiny)
+    globals_of_pillow = Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES, list(warnings.filters)
+    tracemalloc.start()
+    try:
+        for read in (lambda: data.image(2), lambda: data.labels(2), lambda: data.labels(1)):
+            with pytest.raises(DataError, match=r"pixels|not a readable"):
+                read()
+        assert tracemalloc.get_traced_memory()[1] < 10_000_000
+    finally:
+        tracemalloc.stop()
+    assert globals_of_pillow == (Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES, list(warnings.filters))
+
+
+def test_one_label_map_named_a_thousand_times(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("netdissect_fast.data.broden.MAX_LABELS", 999 * 8 * 12)
+    edit(tiny / "index.csv", ",a/two_object.png", "," + "a/two_object.png;" * 1000)
+    with pytest.raises(DataError, match=r"line 3: images/a/two_object\.png and the row's other label maps have more"):
+        Broden(tiny).labels(1)
+
+
+def test_a_jpeg_of_countless_scans(tiny: Path) -> None:
+    """Each costs its 33 bytes, and as much time as the whole picture."""
+    file = tiny / "images" / "a" / "two.jpg"
+    Image.new("L", (24, 16)).save(file, "JPEG", progressive=True)
+    data = file.read_bytes()
+    last = data[data.rindex(b"\xff\xda") : -2]
+    Broden(tiny).image(1)
+    file.write_bytes(data[:-2] + last * 100 + data[-2:])
+    with pytest.raises(DataError, match="is a JPEG of 106 scans, more than the 100 expected"):
+        Broden(tiny).image(1)
 
 
 @pytest.mark.parametrize("mode", ["L", "LA", "P", "RGBA", "1"])
@@ -284,6 +331,15 @@ def test_links_that_stay_inside_and_a_linked_images_folder_are_fine(tiny: Path) 
 def test_tables_that_are_devices(tiny: Path) -> None:
     (tiny / "label.csv").unlink()
     (tiny / "label.csv").symlink_to("/dev/zero")
+    with pytest.raises(DataError, match="is not a regular file"):
+        Broden(tiny)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no such files")
+@pytest.mark.parametrize("name", ["index.csv", "label.csv", "category.csv", "c_part.csv"])
+def test_tables_that_are_pipes(tiny: Path, name: str) -> None:
+    (tiny / name).unlink()
+    os.mkfifo(tiny / name)
     with pytest.raises(DataError, match="is not a regular file"):
         Broden(tiny)
 

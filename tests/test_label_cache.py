@@ -20,6 +20,7 @@ from netdissect_fast.concepts import ImageLabels, PackedLabels
 from netdissect_fast.data import Broden, Subset, Synthetic, packed_labels
 from netdissect_fast.data.cache import cache_folder
 from netdissect_fast.errors import ArgumentError, DataError
+from netdissect_fast.storage import read_arrays, write_arrays
 
 from .tiny_broden import write_tiny
 
@@ -96,11 +97,26 @@ def truncate(file: Path) -> None:
 
 
 def point_outside(file: Path) -> None:
-    from netdissect_fast.storage import read_arrays, write_arrays
-
     arrays, _ = read_arrays(file)
     arrays["slot_concept"] = arrays["slot_concept"] + 1000
     write_arrays(file, arrays)
+
+
+def in_tables(name: str, change: Callable[[np.ndarray], np.ndarray]) -> Callable[[Path], None]:
+    def spoil(file: Path) -> None:
+        arrays, _ = read_arrays(file)
+        write_arrays(file, {**arrays, name: change(arrays[name].copy())})
+
+    return spoil
+
+
+def last_is_infinite(starts: np.ndarray) -> np.ndarray:
+    return np.append(starts[:-1], np.inf)
+
+
+def pipe(file: Path) -> None:
+    file.unlink()
+    os.mkfifo(file)
 
 
 def change(key: str, value: object) -> Callable[[Path], None]:
@@ -117,6 +133,14 @@ def change(key: str, value: object) -> Callable[[Path], None]:
         ("tables.safetensors", truncate),
         ("tables.safetensors", lambda file: file.write_bytes(b"\xff" * 100)),
         ("tables.safetensors", point_outside),
+        ("tables.safetensors", in_tables("word_start", last_is_infinite)),
+        ("tables.safetensors", in_tables("grid", lambda grid: grid + 2**30)),
+        ("tables.safetensors", in_tables("slot_area", lambda area: area + 24 * 24)),
+        ("tables.safetensors", in_tables("whole_start", lambda start: start[:-1])),
+        ("tables.safetensors", lambda file: write_arrays(file, {**read_arrays(file)[0], "more": np.zeros(1)})),
+        ("tables.safetensors", pipe),
+        ("words.bin", pipe),
+        ("manifest.json", pipe),
         ("manifest.json", Path.unlink),
         ("manifest.json", truncate),
         ("manifest.json", lambda file: file.write_text("[]")),

@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import shutil
+import struct
 import subprocess
 import sys
 from collections.abc import Callable
@@ -18,7 +19,7 @@ import pytest
 import netdissect_fast as nd
 from netdissect_fast.errors import DataError, OutputError
 from netdissect_fast.results import load
-from netdissect_fast.storage import read_arrays, write_arrays, write_text
+from netdissect_fast.storage import MAX_JSON, read_arrays, write_arrays, write_text
 
 from .small_results import assert_same_layer, dissection
 
@@ -87,6 +88,7 @@ BROKEN_COUNTS: dict[str, Callable[[dict[str, Any]], None]] = {
     "area negative": entry("unit_area", -5),
     "concept larger than its images": entry("pixels", 1),
     "unit negative": entry("unit_numbers", -1),
+    "areas whose sum overflows": lambda a: [a[name].fill(2**62) for name in ("unit_area", "concept_area", "pixels")],
 }
 
 
@@ -131,6 +133,8 @@ BROKEN_RUNS: dict[str, Callable[[Any], None]] = {
     "grid of another size": at(*FIRST, "grid", "size", value=[4, 4]),
     "grid stride": at(*FIRST, "grid", "stride", value=[0, 0]),
     "grid offset": at(*FIRST, "grid", "offset", value="ab"),
+    "grid size huge": at("layers", "fc:logits@0", "grid", "size", value=[2**31, 1]),  # a layer without peaks
+    "grid input size huge": at(*FIRST, "grid", "input_size", value=[10**400, 1]),
     "grid alignment": at(*FIRST, "grid", "alignment", value="centre"),
     "no vocabulary": lambda run: run.__delitem__("vocabulary"),
     "vocabulary null": at("vocabulary", value=None),
@@ -147,6 +151,8 @@ BROKEN_RUNS: dict[str, Callable[[Any], None]] = {
     "category too small": at("vocabulary", "category", value=[0, 0, 1, -2]),
     "category text": at("vocabulary", "category", value=["object"] * 4),
     "categories numbers": at("vocabulary", "categories", value=[1, 2]),
+    "name of half a character": at("vocabulary", "names", value=["a", "b", "c", "\ud800"]),
+    "layer of half a character": lambda run: run["layers"].update({"\ud800": run["layers"].pop("features.3")}),
 }
 
 
@@ -186,6 +192,68 @@ def test_a_folder_outside_the_result(folder: Any, out: Path) -> None:
     run["layers"]["features.3"]["folder"] = folder
     (out / "run.json").write_text(json.dumps(run), encoding="utf-8")
     with pytest.raises(DataError):
+        nd.load(out)
+
+
+EVERY = [*FILES, "features.3/result.csv"]
+
+
+def read(out: Path, file: str) -> object:
+    return nd.compare_csv(out / file) if file.endswith(".csv") else nd.load(out)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no such files")
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("kind", ["pipe", "device", "folder", "link to itself", "link to another kind of file"])
+@pytest.mark.parametrize("file", EVERY)
+def test_files_of_other_kinds(file: str, kind: str, out: Path) -> None:
+    """Nothing waits for a pipe or reads a device to its end."""
+    path = out / file
+    path.unlink()
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "folder":
+        path.mkdir()
+    else:
+        path.symlink_to({"device": "/dev/zero", "link to itself": path.name}.get(kind, __file__))
+    with pytest.raises(DataError) as caught:
+        read(out, file)
+    assert caught.value.path == str(path)
+
+
+def test_links_are_followed_in_reading_and_replaced_in_writing(out: Path, tmp_path: Path) -> None:
+    """What a planted link points to is never written to."""
+    whole = nd.load(out)
+    shutil.move(out, tmp_path / "elsewhere")
+    for file in (tmp_path / "elsewhere").rglob("*.*"):
+        if file.is_file():
+            link = out / file.relative_to(tmp_path / "elsewhere")
+            link.parent.mkdir(parents=True, exist_ok=True)
+            link.symlink_to(file)
+    before = {file: file.read_bytes() for file in (tmp_path / "elsewhere").rglob("*.*") if file.is_file()}
+    loaded = nd.load(out)
+    for name in whole:
+        assert_same_layer(loaded[name], whole[name])
+        loaded[name].counts.pixels += 1
+    loaded.save(out)
+    assert before == {file: file.read_bytes() for file in before}
+    assert not any((out / file.relative_to(tmp_path / "elsewhere")).is_symlink() for file in before)
+
+
+def test_a_json_file_has_a_largest_size(out: Path) -> None:
+    """A hole of a terabyte costs nothing to plant; it is not read."""
+    with (out / "run.json").open("r+b") as file:
+        file.truncate(MAX_JSON + 1)
+    with pytest.raises(DataError, match=r"run\.json: has 100000001 bytes, more than the 100000000 expected"):
+        nd.load(out)
+
+
+@pytest.mark.parametrize("file", FILES[1:])
+def test_a_safetensors_header_has_a_largest_size(file: str, out: Path) -> None:
+    with (out / file).open("r+b") as content:
+        content.write(struct.pack("<Q", 100_000_001))
+        content.truncate(200_000_000)
+    with pytest.raises(DataError, match=r"safetensors: is not a readable safetensors file: .*header too large"):
         nd.load(out)
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import pickle
+import struct
+import tracemalloc
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -14,8 +16,12 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
+from netdissect_fast.cli import main
 from netdissect_fast.errors import ModelError
 from netdissect_fast.weights import load_weights, read_weights
+
+from .planted import plant
+from .tiny_broden import write_tiny
 
 
 def network() -> nn.Module:
@@ -118,6 +124,20 @@ def test_a_planted_payload_never_runs(tmp_path: Path, how: str, suffix: str) -> 
             assert mark.exists()
 
 
+@pytest.mark.parametrize("name", ["evil.pkl", "evil.pt", "evil.pth", "evil.npz", "evil.pt2", "evil.safetensors"])
+@pytest.mark.parametrize("option", ["--weights", "--model", "--data"])
+def test_code_given_to_the_command_never_runs(
+    tmp_path: Path, name: str, option: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plant(tmp_path / name, tmp_path / "ran")
+    (tmp_path / "net.py").write_text("from torch import nn\ndef net():\n    return nn.Conv2d(3, 4, 1)\n")
+    options = {"--model": f"{tmp_path / 'net.py'}:net", "--data": str(write_tiny(tmp_path / "tiny"))}
+    options |= {"--layers": "", "--out": str(tmp_path / "out"), option: str(tmp_path / name)}
+    assert main(["dissect", *(text for pair in options.items() for text in pair)]) != 0
+    assert name in capsys.readouterr().err
+    assert not (tmp_path / "ran").exists()
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -138,6 +158,46 @@ def test_torchscript_is_refused(tmp_path: Path) -> None:
     torch.jit.save(torch.jit.trace(network().eval(), torch.zeros(1, 3, 2, 2)), tmp_path / "w.pt")
     with pytest.raises(ModelError, match=r"is a TorchScript or exported network, not weights; save them with"):
         read_weights(tmp_path / "w.pt")
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".pth"])
+def test_an_archive_that_unpacks_to_far_more(tmp_path: Path, suffix: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Refused by what its directory says; nothing is unpacked."""
+    monkeypatch.setattr("netdissect_fast.weights._MOST", 1 << 20)
+    path = tmp_path / f"w{suffix}"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("w/0.weight.npy", bytes(1 << 25))
+    tracemalloc.start()
+    try:
+        with pytest.raises(ModelError, match="would unpack to 33554432 bytes"):
+            read_weights(path)
+        assert tracemalloc.get_traced_memory()[1] < 10_000_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_an_array_that_claims_to_be_huge(tmp_path: Path) -> None:
+    header = b"\x93NUMPY\x01\x00" + struct.pack("<H", 118)
+    header += b"{'descr': '<f4', 'fortran_order': False, 'shape': (1000000000000000,)}".ljust(117) + b"\n"
+    with zipfile.ZipFile(tmp_path / "w.npz", "w") as archive:
+        archive.writestr("0.weight.npy", header + bytes(16))
+    with pytest.raises(ModelError, match=r"w\.npz: is not an \.npz file of numbers"):
+        read_weights(tmp_path / "w.npz")
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device", "folder"])
+@pytest.mark.parametrize("suffix", [".safetensors", ".npz", ".pth"])
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no such files")
+def test_what_is_no_file_is_not_opened(tmp_path: Path, suffix: str, kind: str) -> None:
+    path = tmp_path / f"w{suffix}"
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "device":
+        path.symlink_to("/dev/zero")
+    else:
+        path.mkdir()
+    with pytest.raises(ModelError, match="no such file of weights"):
+        read_weights(path)
 
 
 @pytest.mark.parametrize("suffix", [".safetensors", ".npz", ".pth"])

@@ -73,13 +73,15 @@ class Counts:
             and (self.intersection[:, known] <= self.unit_area[:, category]).all()
             and (self.concept_area[known] <= self.pixels[category]).all()
             and (self.unit_area <= self.pixels).all()
+            and (self.pixels < 2**62).all()  # so that no sum overflows
         )
 
     def iou(self, vocabulary: Vocabulary) -> Float64Array:
         """IoU, float64 [U, C] (SPEC 7)."""
-        # A concept without a category meets no image of its category: its area column is 0.
         padded = np.concatenate([self.unit_area, np.zeros((len(self.unit_area), 1), np.int64)], axis=1)
-        return iou(self.intersection, padded[:, vocabulary.category], self.concept_area)
+        found = iou(self.intersection, padded[:, vocabulary.category], self.concept_area)
+        found[:, vocabulary.category < 0] = 0  # a concept without a category meets no image of its category
+        return found
 
     def chance(self, vocabulary: Vocabulary) -> Float64Array:
         """Expected IoU of a random mask of the unit's density with each concept, float64 [U, C].

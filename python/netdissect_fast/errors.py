@@ -11,6 +11,12 @@ class NetDissectError(Exception):
     """Base of every error that the package raises on purpose."""
 
 
+def shortened(text: object) -> str:
+    """Text for a message, its beginning where it is long: what a parser says may quote a whole file."""
+    text = str(text)
+    return text if len(text) <= 500 else f"{text[:500]}..."
+
+
 class ArgumentError(NetDissectError, ValueError):
     """An argument or option has a value that cannot be used."""
 

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .errors import ModelError
+from .errors import ModelError, shortened
 
 if TYPE_CHECKING:
     from torch import nn
@@ -50,8 +50,9 @@ def load_exported(path: Path) -> nn.Module:
     except ModelError:
         raise
     except Exception as error:
+        reason = shortened(f"{type(error).__name__}: {error}")
         raise ModelError(
-            f"{path}: torch {torch.__version__} cannot load this exported network ({type(error).__name__}: {error}); "
+            f"{path}: torch {torch.__version__} cannot load this exported network ({reason}); "
             "export it again with this version of torch"
         ) from error
     shape = _input_shape(path, program)
@@ -88,6 +89,9 @@ def _require_harmless(path: Path) -> None:
     """Look through the archive; ModelError where something in it is, or could be, code."""
     try:
         with zipfile.ZipFile(path) as archive:
+            size = sum(member.file_size for member in archive.infolist())
+            if size > 20 * path.stat().st_size:  # torch packs nothing
+                raise ModelError(f"{path}: would unpack to {size} bytes, far more than torch.export.save writes")
             names = [name.partition("/")[2] or name for name in archive.namelist()]
             if len(set(names)) != len(names) or not any(name.endswith(".json") for name in names):
                 raise ModelError(f"{path}: not a network saved by torch.export.save")
@@ -95,8 +99,10 @@ def _require_harmless(path: Path) -> None:
                 raise ModelError(f"{path}: holds compiled or scripted code; save the network with torch.export.save")
             for name in archive.namelist():
                 _require_harmless_member(path, archive, name)
-    except (OSError, zipfile.BadZipFile, ValueError, KeyError) as error:
-        raise ModelError(f"{path}: not a network saved by torch.export.save: {error}") from error
+    except ModelError:
+        raise
+    except Exception as error:  # whatever is made of hostile bytes
+        raise ModelError(f"{path}: not a network saved by torch.export.save: {shortened(error)}") from error
 
 
 def _require_harmless_member(path: Path, archive: zipfile.ZipFile, name: str) -> None:
@@ -111,11 +117,11 @@ def _require_harmless_member(path: Path, archive: zipfile.ZipFile, name: str) ->
         if key == "use_pickle" and value["use_pickle"]:
             _require_tensors(path, archive, f"{name.rpartition('/')[0]}/{value['path_name']}")
         elif key == "expr_str" and not _SIZE.fullmatch(str(value["expr_str"])):
-            raise ModelError(f"{path}: {name} has a size that is not arithmetic: {value['expr_str']!r}")
+            raise ModelError(f"{path}: {name} has a size that is not arithmetic: {shortened(repr(value['expr_str']))}")
         elif key in ("target", "as_operator") and not _is_operator(str(value[key])):
             raise ModelError(
-                f"{path}: {name} calls {value[key]!r}, which is no registered operator; import the library that "
-                "defines it first, if it is one"
+                f"{path}: {name} calls {shortened(repr(value[key]))}, which is no registered operator; "
+                "import the library that defines it first, if it is one"
             )
 
 

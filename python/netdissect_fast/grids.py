@@ -14,7 +14,7 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
-from .errors import ArgumentError
+from .errors import ArgumentError, shortened
 from .tracing import GridTracer, Traced, Unknown, trace_grids
 from .types import Float32Array, Float64Array, Int32Array
 
@@ -124,6 +124,8 @@ class Grid:
             height, width = data["size"]
             rows, columns = data["input_size"]
             (sy, sx), (oy, ox) = data["stride"], data["offset"]
+            if max(height, width, rows, columns) >= 2**31:
+                raise ValueError("sizes must be below 2³¹")
             return cls(
                 (int(height), int(width)),
                 (int(rows), int(columns)),
@@ -132,7 +134,9 @@ class Grid:
                 str(data["alignment"]),
             )
         except (KeyError, TypeError, ValueError) as error:
-            raise ArgumentError(f"expected a grid as Grid.to_json writes it, got {data!r} ({error})") from error
+            raise ArgumentError(
+                f"expected a grid as Grid.to_json writes it, got {shortened(repr(data))} ({shortened(error)})"
+            ) from error
 
 
 def _table(x: Float64Array, w: int) -> AxisTable:

@@ -108,10 +108,11 @@ def run_record(model: nn.Module, data: ConceptDataset, settings: Mapping[str, An
         "settings": {name: value if _is_plain(value) else describe(value) for name, value in settings.items()},
         "versions": versions(),
         "data": {
-            "name": repr(data),
+            "name": _plain(data),
             "images": len(data),
             "fingerprint": data.fingerprint(),
             "source": source_of(data),
+            "skipped": len(getattr(getattr(data, "dataset", data), "skipped", ())),
         },
     }
 

@@ -19,7 +19,7 @@ from .pieces import Piece, find_pieces, remove_pieces, require_disjoint
 from .ranges import Span, missing, shard_of
 from .results import Dissection
 from .resuming import require_no_shards
-from .storage import only_writer, require_unheld
+from .storage import only_writer, remove_unfinished, require_unheld
 
 
 def merge(
@@ -71,6 +71,7 @@ def merge(
             if folder.resolve() != target.resolve():
                 require_unheld(folder)
             require_no_shards(folder)
+        remove_unfinished(target)
         pieces = _all_pieces(sources)
         record, plans = pieces[0].record, pieces[0].plans
         if data is None or isinstance(data, str | Path):

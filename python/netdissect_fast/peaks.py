@@ -19,7 +19,7 @@ import numpy as np
 from . import _core
 from .backends import Backend, Stage, choose
 from .crops import Crops
-from .errors import ArgumentError, DataError, ShapeError
+from .errors import ArgumentError, DataError, ShapeError, shortened
 from .storage import read_arrays, write_arrays
 from .types import Array, Float32Array, Int64Array
 
@@ -269,12 +269,12 @@ class Peaks:
             peaks = cls(units, (height, width), images, Fraction(numerator, denominator))
             peaks.bounds = arrays["bounds"]
             # Copies own their memory, so that these peaks can grow and shrink in place like any others.
-            peaks.crops = Crops(*(arrays[name].copy() for name in ("image", "unit", "box", "values")))
+            peaks.crops = Crops(*(arrays.pop(name).copy() for name in ("image", "unit", "box", "values")))
             peaks._check(arrays["seen"])
             for first, last in arrays["seen"]:
                 peaks._saw(int(first), int(last))
         except (KeyError, ValueError, TypeError, ArithmeticError) as error:
-            raise DataError(path, f"does not hold the peaks of a layer: {error}") from error
+            raise DataError(path, f"does not hold the peaks of a layer: {shortened(error)}") from error
         return peaks
 
     def _check(self, seen: Int64Array) -> None:

@@ -126,16 +126,30 @@ def unique_detectors(
     if len(x) != len(tables) or not tables:
         raise ArgumentError(f"expected one layer for each x, at least one; got {len(x)} x and {len(tables)} layers")
     found = [table.unique_detectors(iou_threshold, count) for table in tables]
-    ax = ax or _axes(4.5, 3.2)
-    total = [sum(unique.values()) for unique in found]
-    legend = {"total": ax.plot(x, total, color="0.35", marker="o", label="total")[0]}
-    for category, colour in category_colours(_categories(tables)).items():
-        unique = [one.get(category, 0) for one in found]
-        (legend[category],) = ax.plot(x, unique, color=colour, marker=".", label=category)
+    by_category = {name: [one.get(name, 0) for one in found] for name in _categories(tables)}
+    total = {"total": [sum(unique.values()) for unique in found]}
+    return lines(x, total | by_category, xlabel=xlabel, ylabel="unique detectors", ax=ax)
+
+
+def lines(
+    x: Sequence[Any],
+    series: Mapping[str, Sequence[float]],
+    *,
+    xlabel: str = "",
+    ylabel: str = "",
+    integers: bool = True,
+    ax: Axes | None = None,
+) -> Axes:
+    """A line for each of ``series``, numbers by name: "total" in grey, categories in their colours."""
+    ax, legend = ax or _axes(4.5, 3.2), {}
+    colours = {"total": "0.35", **category_colours([name for name in series if name != "total"])}
+    for name, heights in series.items():
+        marker = "o" if name == "total" else "."
+        (legend[name],) = ax.plot(x, heights, color=colours[name], marker=marker, label=name)
     ax.set_xlabel(xlabel)
-    ax.set_ylabel("unique detectors")
+    ax.set_ylabel(ylabel)
     ax.set_ylim(bottom=0)
-    return _plain(ax, legend, loc="upper left", bbox_to_anchor=(1, 1))
+    return _plain(ax, legend, integers, loc="upper left", bbox_to_anchor=(1, 1))
 
 
 def _table(layer: Layer) -> UnitTable:

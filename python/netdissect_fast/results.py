@@ -15,7 +15,7 @@ import numpy as np
 from .concepts import Vocabulary
 from .counts import CountRule, Counts, UnitLabels
 from .crops import flush
-from .errors import ArgumentError, DataError, require
+from .errors import ArgumentError, DataError, require, shortened
 from .grids import Grid
 from .peaks import Peaks
 from .storage import read_arrays, read_json, remove_file, write_arrays, write_json, write_text
@@ -149,7 +149,8 @@ class LayerResult:
         if not counts.possible(vocabulary):
             raise DataError(path, "an area is negative or larger than what contains it")
         peaks_path = folder / "peaks" / "peaks.safetensors"
-        peaks = Peaks.load(peaks_path) if peaks_path.exists() else None
+        there = peaks_path.exists() or peaks_path.is_symlink()  # a link to nowhere is an error, not an absence
+        peaks = Peaks.load(peaks_path) if there else None
         if peaks is not None and (peaks.units != units or peaks.map_size != grid.size):
             raise DataError(peaks_path, f"holds {peaks!r}, but the layer has {units} units of {grid.size}")
         return cls(name, counts, flush(thresholds), vocabulary, grid, numbers, peaks)
@@ -247,18 +248,19 @@ def load(out: str | Path) -> Dissection:
         names, categories = tuple(words["names"]), tuple(words["categories"])
         if not all(isinstance(name, str) for name in names + categories):
             raise DataError(path, "a name in the vocabulary is not text")
+        "".join((*names, *categories, *run["layers"])).encode()  # half a surrogate pair could never be written
         vocabulary = Vocabulary(words["numbers"], names, words["category"], categories)
         layers = {}
         for name, layer in run.pop("layers").items():
             if Path(layer["folder"]).name != layer["folder"] or layer["folder"] in ("", ".."):
-                raise DataError(path, f"layer {name!r} lies outside the result folder")
+                raise DataError(path, f"layer {shortened(repr(name))} lies outside the result folder")
             layers[name] = LayerResult.load(
                 path.parent / layer["folder"], name, vocabulary, Grid.from_json(layer["grid"])
             )
     except DataError:
         raise
     except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as error:
-        raise DataError(path, f"does not describe a dissection: {error!r}") from error
+        raise DataError(path, f"does not describe a dissection: {shortened(repr(error))}") from error
     if (path.parent / "timings.json").exists():
         run["timings"] = read_json(path.parent / "timings.json")
     return Dissection(layers, run)

@@ -103,11 +103,11 @@ def begin(
         def look() -> list[Piece]:
             if out is None:
                 return []
+            _require_space(out, plans.values(), images, record["settings"]["quantile"])
             held.enter_context(_writer(out, shard))
             if shard is None:
                 remove_unfinished(out)
             require_writable(out)
-            _require_space(out, plans.values(), images, record["settings"]["quantile"])
             if not resume:
                 remove_pieces(out, None if shard is None else whole)
             return find_pieces(out, record, whole)

@@ -6,11 +6,13 @@ import glob
 import json
 import os
 import platform
+import re
 import secrets
 import shutil
 import stat
 import sys
 import time
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -18,9 +20,10 @@ from typing import IO, Any
 
 import numpy as np
 
-from .errors import DataError, InUse, OutputError
+from .errors import DataError, InUse, OutputError, shortened
 from .types import Array
 
+_CHECKSUM = "crc32"  # of all other arrays' bytes, by name
 LOCK = ".netdissect-fast.lock"  # of a folder that is being written
 MAX_JSON = 100_000_000  # bytes of one JSON file, as safetensors allows its headers
 _STALE = 24 * 3600  # seconds after which an unfinished folder's process is surely gone
@@ -216,6 +219,18 @@ def remove_tree(path: Path) -> None:
         raise _output_error(path, error) from error
 
 
+def remove_unfinished(folder: Path) -> None:
+    """Remove what killed processes had begun to write or to remove in a folder and two levels below it.
+
+    For the only writer of all that; what cannot be removed stays.
+    """
+    for pattern in (".*.part", "*/.*.part", "*/*/.*.part"):
+        for left in list(folder.glob(pattern)):
+            if re.fullmatch(r"\..+\.[0-9a-f]+\.part", left.name):
+                with suppress(OutputError):
+                    remove_tree(left)
+
+
 def write_text(path: Path, text: str) -> None:
     """Write UTF-8 text, line ends as given."""
     with atomic_file(path) as file:
@@ -251,25 +266,37 @@ def read_json(path: Path) -> Any:
     except OSError as error:
         raise DataError(path, f"cannot be read: {error.strerror}") from error
     except (ValueError, RecursionError) as error:
-        raise DataError(path, f"is not JSON: {error}") from error
+        raise DataError(path, f"is not JSON: {shortened(error)}") from error
 
 
 def write_arrays(path: Path, arrays: Mapping[str, Array], metadata: Mapping[str, str] | None = None) -> None:
-    """Write named arrays and text metadata as one safetensors file."""
+    """Write named arrays and text metadata as one safetensors file, with a checksum as one more array."""
     from safetensors.numpy import save
 
     payload = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    payload[_CHECKSUM] = np.array([_checksum(payload)], np.uint32)  # several metadata come in any order
     with atomic_file(path) as file:
         file.write(save(payload, metadata=dict(metadata) if metadata else None))
 
 
 def read_arrays(path: Path) -> tuple[dict[str, Array], dict[str, str]]:
-    """Read a safetensors file: its arrays and its metadata. DataError where it is missing or broken."""
+    """Read a safetensors file: its arrays and its metadata. DataError where it is missing, broken or was changed."""
     from safetensors import SafetensorError, safe_open
 
     _require_file(path)
     try:
         with safe_open(path, framework="numpy") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
+            arrays, metadata = {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
     except (OSError, SafetensorError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DataError(path, f"is not a readable safetensors file: {error}") from error
+        raise DataError(path, f"is not a readable safetensors file: {shortened(error)}") from error
+    checksum = arrays.pop(_CHECKSUM, None)
+    if checksum is not None and checksum.tolist() != [_checksum(arrays)]:
+        raise DataError(path, "has changed since it was written: its checksum is another")
+    return arrays, metadata
+
+
+def _checksum(arrays: Mapping[str, Array]) -> int:
+    checksum = 0
+    for _, array in sorted(arrays.items()):
+        checksum = zlib.crc32(array.reshape(-1).view(np.uint8).data, checksum)
+    return checksum

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .errors import ModelError
+from .errors import ModelError, shortened
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
 _NESTED = ("state_dict", "model_state_dict", "model_state", "model", "net", "weights")
 _PREFIXES = ("module.", "_orig_mod.", "model.", "net.")
+_MOST = 1 << 30  # bytes that any archive may unpack to, and 20 times its own size
 _SAVE = "save them with torch.save(model.state_dict(), path)"
 
 
@@ -72,17 +73,22 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
     try:
         return load_file(path)
     except Exception as error:  # whatever is made of hostile bytes
-        raise ModelError(f"{path}: is not a readable safetensors file: {error}") from error
+        raise ModelError(f"{path}: is not a readable safetensors file: {shortened(error)}") from error
 
 
 def _read_npz(path: Path) -> dict[str, Tensor]:
     import torch
 
     try:
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                _refuse_bomb(path, archive)
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             return {name: torch.from_numpy(arrays[name]) for name in arrays.files}
+    except ModelError:
+        raise
     except Exception as error:  # whatever is made of hostile bytes
-        raise ModelError(f"{path}: is not an .npz file of numbers: {error}") from error
+        raise ModelError(f"{path}: is not an .npz file of numbers: {shortened(error)}") from error
 
 
 def _read_checkpoint(path: Path) -> Any:
@@ -109,10 +115,19 @@ def _is_script(path: Path) -> bool:
     """Whether a file is a zip archive with code or a graph in it."""
     try:
         with zipfile.ZipFile(path) as archive:
+            _refuse_bomb(path, archive)
             inside = [name.partition("/")[2] for name in archive.namelist()]
+    except ModelError:
+        raise
     except Exception:  # no zip archive; torch's reader will say what is wrong
         return False
     return any(name == "constants.pkl" or name.startswith(("code/", "models/")) for name in inside)
+
+
+def _refuse_bomb(path: Path, archive: zipfile.ZipFile) -> None:
+    size = sum(member.file_size for member in archive.infolist())
+    if size > max(_MOST, 20 * path.stat().st_size):
+        raise ModelError(f"{path}: would unpack to {size} bytes, far more than a file of weights of its size")
 
 
 def _state_dict(path: Path, found: Any) -> dict[str, Tensor]:

@@ -24,6 +24,8 @@ from .vocabulary import MAX_NUMBER, keep_categories, read_categories, read_vocab
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+MAX_LABELS = 1 << 28  # pixels of one row's label maps together: a small file can be named many times
+
 
 class Broden:
     """Images with dense labels in Broden's format: index.csv, category.csv, label.csv, c_*.csv, images/.
@@ -106,6 +108,9 @@ class Broden:
             if not known.all():
                 raise self._row_error(row, path, f"concept number {numbers[~known].min()} is not in label.csv")
             size = numbers.shape[0], numbers.shape[1]
+            if len(row.maps) * numbers.size > MAX_LABELS:
+                reason = f"and the row's other label maps have more than {MAX_LABELS} pixels together"
+                raise self._row_error(row, path, reason)
             maps.append(numbers)
         if size is None:
             size = self._half_image(row)

@@ -23,6 +23,7 @@ from ..errors import ArgumentError, DataError, InUse, OutputError
 from ..storage import atomic_file, new_folder, only_writer, read_arrays, read_json, write_arrays, write_json
 from ..types import Array, Uint64Array
 from .dataset import ConceptDataset, DataWarning
+from .pictures import MAX_SIDE
 
 FORMAT = 1  # of the files below; raise when PackedLabels changes
 _WORDS, _TABLES, _MANIFEST = "words.bin", "tables.safetensors", "manifest.json"
@@ -150,10 +151,12 @@ def _read(folder: Path, dataset: ConceptDataset) -> PackedLabels | None:
         arrays, _ = read_arrays(folder / _TABLES)
         if read_json(folder / _MANIFEST) != _manifest(dataset, int(arrays["word_start"][-1])):
             return None
+        if not (folder / _WORDS).is_file():  # opening a pipe would wait
+            return None
         with (folder / _WORDS).open("rb") as file:
             labels = PackedLabels(words=_map(file), **arrays)
         return labels if _is_sound(labels, len(dataset), len(dataset.vocabulary)) else None
-    except (DataError, OSError, ValueError, TypeError, LookupError):
+    except (DataError, OSError, ValueError, TypeError, LookupError, ArithmeticError):
         return None
 
 
@@ -168,7 +171,7 @@ def _is_sound(labels: PackedLabels, images: int, concepts: int) -> bool:
         return flat.dtype == np.int32 and flat.ndim == 1 and bool(np.all((flat >= low) & (flat < high)))
 
     grid = labels.grid
-    if grid.dtype != np.int32 or grid.shape != (images, 2) or np.any(grid < 1):
+    if grid.dtype != np.int32 or grid.shape != (images, 2) or np.any((grid < 1) | (grid > MAX_SIDE)):
         return False
     if not (
         starts(labels.slot_start, labels.slot_concept)
@@ -180,8 +183,11 @@ def _is_sound(labels: PackedLabels, images: int, concepts: int) -> bool:
         and within(labels.slot_area, 0, np.iinfo(np.int32).max)
     ):
         return False
+    slots, pixels = np.diff(labels.slot_start), np.prod(grid, axis=1, dtype=np.int64)
+    if np.any(slots % 8) or np.any(labels.slot_area > np.repeat(pixels, slots)):
+        return False
     tiles = np.prod((grid.astype(np.int64) + 7) // 8, axis=1)
-    return np.array_equal(np.diff(labels.word_start), tiles * np.diff(labels.slot_start))
+    return np.array_equal(np.diff(labels.word_start), tiles * slots)
 
 
 def _pack_temporarily(dataset: ConceptDataset, threads: int | None, progress: bool) -> PackedLabels:

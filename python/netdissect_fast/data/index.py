@@ -9,7 +9,7 @@ from sys import intern
 from typing import NamedTuple, TypeAlias
 
 from ..errors import DataError
-from .pictures import MAX_PIXELS
+from .pictures import SIZES, possible_size
 from .tables import Table, parse_integer, read_table
 
 FIXED_COLUMNS = ("image", "split", "ih", "iw", "sh", "sw")
@@ -92,8 +92,8 @@ def _size(table: Table, line: int, values: list[str], height: str, width: str) -
     h, w = table.integer(line, values, height), table.integer(line, values, width)
     if h is None or w is None:
         return None
-    if h < 1 or w < 1 or h * w > MAX_PIXELS:
-        raise table.error(line, f"{height}, {width} must give 1 to {MAX_PIXELS} pixels, got {h} by {w}")
+    if not possible_size(h, w):
+        raise table.error(line, f"{height}, {width} must give {SIZES}, got {h} by {w}")
     return h, w
 
 

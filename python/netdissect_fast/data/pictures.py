@@ -17,7 +17,10 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 MAX_PIXELS = 1 << 26  # of one image: 8192 × 8192, far under what Pillow itself calls a bomb
+MAX_SIDE = 65535  # of an image or label map, as in JPEG
 MAX_BYTES = 1 << 28  # of one file
+MAX_SCANS = 100  # of a progressive JPEG; usually 10. Each is decoded in full, however few bytes it has
+SIZES = f"1 to {MAX_PIXELS} pixels, sides of at most {MAX_SIDE}"
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _COLOUR_TYPES = {0: "greyscale", 2: "RGB", 3: "palette", 4: "greyscale with alpha", 6: "RGB with alpha"}
 _PHOTO_MODES = {"1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr"}
@@ -42,12 +45,14 @@ def read_image(path: str, size: tuple[int, int] | None) -> Image:
     from PIL import Image
 
     try:
-        with Image.open(io.BytesIO(read_bytes(path, MAX_BYTES)), formats=("JPEG", "PNG")) as image:
+        data = read_bytes(path, MAX_BYTES)
+        if data.startswith(b"\xff\xd8") and (scans := data.count(b"\xff\xda")) > MAX_SCANS:
+            raise DataError(path, f"is a JPEG of {scans} scans, more than the {MAX_SCANS} expected at most")
+        with Image.open(io.BytesIO(data), formats=("JPEG", "PNG")) as image:
             found = image.height, image.width
             if size is not None and found != size:
                 raise DataError(path, f"expected {_by(size)} as index.csv says (ih, iw), got {_by(found)}")
-            if found[0] * found[1] > MAX_PIXELS:
-                raise DataError(path, f"has {_by(found)}, more than {MAX_PIXELS} pixels")
+            _check_size(path, found)
             if image.mode not in _PHOTO_MODES:
                 raise DataError(path, f"expected an 8-bit photograph, got Pillow's mode {image.mode}")
             if image.mode == "P":  # a palette may carry transparency, which only RGBA takes without complaint
@@ -65,7 +70,9 @@ def image_size(path: str) -> tuple[int, int]:
 
     try:
         with Image.open(io.BytesIO(read_bytes(path, MAX_BYTES)), formats=("JPEG", "PNG")) as image:
-            return image.height, image.width
+            found = image.height, image.width
+            _check_size(path, found)
+            return found
     except (DataError, MemoryError):
         raise
     except Exception as error:
@@ -109,9 +116,18 @@ def _check_header(path: str, data: bytes, size: tuple[int, int] | None) -> tuple
     found = (height, width)
     if size is not None and found != size:
         raise DataError(path, f"expected {_by(size)} as its row's sh, sw or first label map have, got {_by(found)}")
-    if not 0 < height * width <= MAX_PIXELS:
-        raise DataError(path, f"has {_by(found)}; expected 1 to {MAX_PIXELS} pixels")
+    _check_size(path, found)
     return found
+
+
+def _check_size(path: str, size: tuple[int, int]) -> None:
+    if not possible_size(*size):
+        raise DataError(path, f"has {_by(size)}; expected {SIZES}")
+
+
+def possible_size(height: int, width: int) -> bool:
+    """Whether an image or label map may be of this size."""
+    return min(height, width) > 0 and height * width <= MAX_PIXELS and max(height, width) <= MAX_SIDE
 
 
 def _by(size: tuple[int, int]) -> str:

@@ -74,7 +74,7 @@ def read_bytes(path: str | os.PathLike[str], limit: int) -> bytes:
         if status.st_size > limit:
             raise DataError(path, f"has {status.st_size} bytes, more than the {limit} expected at most")
         with open(path, "rb") as file:  # noqa: PTH123 — path may be a plain string here: 285,000 of them
-            data = file.read(limit + 1)
+            data = file.read(status.st_size + 1)  # a buffer of that size is made first
     except FileNotFoundError as error:
         raise DataError(path, "does not exist") from error
     except (OSError, ValueError) as error:

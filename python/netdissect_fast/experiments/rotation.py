@@ -1,0 +1,145 @@
+"""Is interpretability axis-aligned? Layers dissected in bases more and more rotated (the paper's section 3.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..data.dataset import ConceptDataset
+from ..dissection import dissect
+from ..errors import ArgumentError, require
+from ..hooks import resolve_layers
+from ..plot import lines
+from ..results import Dissection, LayerResult, layer_folders
+from .rotations import Turn
+from .rows import save_figure, save_rows
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from torch import nn
+
+    from ..layers import Layers
+
+
+@dataclass(frozen=True)
+class Rotation:
+    """Layers in rotated bases: ``views`` by layer, alpha and seed (None: alpha 0, which has one)."""
+
+    result: Dissection
+    views: Mapping[tuple[str, float, int | None], str]  # the name in ``result``
+
+    def rows(self, iou_threshold: float = 0.04) -> list[dict[str, Any]]:
+        """One row a layer, alpha and seed: detectors, unique detectors, and these by category."""
+        return [
+            {
+                "layer": layer,
+                "alpha": alpha,
+                "seed": "" if seed is None else seed,
+                "units": len(view.thresholds),
+                "detectors": sum(view.detectors(iou_threshold).values()),
+                "unique": sum(view.unique_detectors(iou_threshold).values()),
+                **view.unique_detectors(iou_threshold),
+            }
+            for (layer, alpha, seed), view in self._views()
+        ]
+
+    def means(self, iou_threshold: float = 0.04) -> list[dict[str, Any]]:
+        """One row a layer and alpha: means over seeds, and ``share``, unique detectors in those at alpha 0."""
+        rows, means = self.rows(iou_threshold), []
+        for layer, alpha in dict.fromkeys((row["layer"], row["alpha"]) for row in rows):
+            same = [row for row in rows if (row["layer"], row["alpha"]) == (layer, alpha)]
+            numbers = [name for name in same[0] if name not in ("layer", "alpha", "seed")]
+            means.append(
+                {"layer": layer, "alpha": alpha, "seeds": len(same)}
+                | {name: sum(row[name] for row in same) / len(same) for name in numbers}
+            )
+        plain = {row["layer"]: row["unique"] for row in means if row["alpha"] == 0}
+        return [row | {"share": row["unique"] / (plain.get(row["layer"]) or float("nan"))} for row in means]
+
+    def _views(self) -> list[tuple[tuple[str, float, int | None], LayerResult]]:
+        return [(key, self.result[name]) for key, name in self.views.items()]
+
+    def plot(self, layer: str | None = None, *, iou_threshold: float = 0.04, ax: Axes | None = None) -> Axes:
+        """Unique detectors of a layer (the first) against alpha, by category: means over seeds; of each seed a dot."""
+        layer = layer or next(iter(self.views))[0]
+        means = [row for row in self.means(iou_threshold) if row["layer"] == layer]
+        if not means:
+            raise ArgumentError(
+                f"layer {layer!r} was not rotated; there are {', '.join({key[0] for key in self.views})}"
+            )
+        names = {"total": "unique", **{name: name for name in self.result.vocabulary.categories}}
+        series = {name: [row[column] for row in means] for name, column in names.items()}
+        alphas = [row["alpha"] for row in means]
+        ax = lines(
+            alphas, series, xlabel="α: from the layer's own basis to a random one", ylabel="unique detectors", ax=ax
+        )
+        dots = [(row["alpha"], row["unique"]) for row in self.rows(iou_threshold) if row["layer"] == layer]
+        ax.plot(*zip(*dots, strict=True), linestyle="none", marker=".", markersize=4, color="0.6", zorder=1)
+        ax.set_title(layer)
+        return ax
+
+    def save(self, out: str | Path, iou_threshold: float = 0.04) -> list[Path]:
+        """Write rotation.csv, rotation-means.csv and, with matplotlib, a figure for each layer."""
+        written = [save_rows(out, "rotation", self.rows(iou_threshold))]
+        written.append(save_rows(out, "rotation-means", self.means(iou_threshold)))
+        folders = layer_folders(dict.fromkeys(layer for layer, _, _ in self.views))
+        for layer, name in folders.items():
+            draw = partial(self.plot, layer, iou_threshold=iou_threshold)
+            draw = partial(self.plot, layer, iou_threshold=iou_threshold)
+            written += save_figure(out, f"rotation-{name}", draw)
+        return written
+
+
+def rotate(
+    model: nn.Module,
+    data: ConceptDataset,
+    layers: Layers,
+    *,
+    alphas: Sequence[float] = (0, 0.25, 0.5, 0.75, 1),
+    seeds: int | Sequence[int] = 3,
+    out: str | Path | None = None,
+    **options: Any,
+) -> Rotation:
+    """Dissect layers as they are and in rotated bases Q^α·a, all in one forward pass.
+
+    Q is uniform on SO(K), by seed; Q^α lies on the way from the layer's own basis (α = 0) to Q (α = 1) (SPEC 5). A
+    rotation keeps all that a linear read-out can tell: where it costs unique detectors, the units' own directions
+    are special.
+
+    Parameters
+    ----------
+    model, data, layers, options :
+        as for ``dissect``, but for ``transform``.
+    alphas :
+        how far to rotate; 0 is always among them.
+    seeds :
+        of Q: how many (0, 1, ...), or which.
+    out :
+        folder for the dissection, rotation.csv, and figures where matplotlib is there.
+
+    Raises
+    ------
+    ArgumentError, MissingExtra (scipy), and what ``dissect`` raises.
+    """
+    require("scipy.linalg", "experiments")
+    chosen = list(range(seeds)) if isinstance(seeds, int) else list(seeds)
+    turned = [float(alpha) for alpha in alphas if alpha]
+    if not chosen or len(set(chosen)) < len(chosen) or len(set(turned)) < len(turned):
+        raise ArgumentError(f"alphas and seeds must be there, each once; got alphas={alphas}, seeds={seeds}")
+    if "transform" in options:
+        raise ArgumentError("rotate() has its own transforms: rotate a transformed layer by dissect(transform=...)")
+    names = {f"alpha {alpha:g} seed {seed}": (alpha, seed) for alpha in turned for seed in chosen}
+    transforms = {"alpha 0": None, **{name: Turn(*which) for name, which in names.items()}}
+    found = list(resolve_layers(model, layers))
+    result = dissect(model, data, layers, transform=dict.fromkeys(found, transforms), out=out, **options)
+    views: dict[tuple[str, float, int | None], str] = {}
+    for layer in found:
+        views[layer, 0.0, None] = f"{layer} alpha 0"
+        views |= {(layer, *which): f"{layer} {name}" for name, which in names.items()}
+    rotation = Rotation(result, views)
+    if out is not None:
+        rotation.save(out)
+    return rotation

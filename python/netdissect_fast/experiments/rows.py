@@ -1,0 +1,68 @@
+"""What experiments write: tables, which are lists of dicts with the same keys, and figures."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Mapping, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from ..plot import detached
+from ..storage import atomic_file, write_text
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+Rows: TypeAlias = Sequence[Mapping[str, Any]]
+
+
+def rows_csv(rows: Rows) -> str:
+    """A header and a line for each row; floats as Python's repr."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(rows[0]) if rows else [], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def rows_text(rows: Rows) -> str:
+    """The same for a terminal: columns in line, floats in four digits."""
+    if not rows:
+        return "(nothing)"
+    lines = [list(rows[0]), *([_shown(value) for value in row.values()] for row in rows)]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
+    number = [isinstance(value, int | float) for value in rows[0].values()]
+    return "\n".join(
+        "  ".join(
+            cell.rjust(width) if right else cell.ljust(width)
+            for cell, width, right in zip(line, widths, number, strict=True)
+        ).rstrip()
+        for line in lines
+    )
+
+
+def _shown(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def save_rows(out: str | Path, name: str, rows: Rows) -> Path:
+    """Write NAME.csv into a folder. OutputError where that fails."""
+    path = Path(out) / f"{name}.csv"
+    write_text(path, rows_csv(rows))
+    return path
+
+
+def save_figure(out: str | Path, name: str, draw: Callable[[], Axes]) -> list[Path]:
+    """Write what ``draw`` draws as NAME.png and NAME.svg; nothing without matplotlib. OutputError where that fails."""
+    if find_spec("matplotlib") is None:
+        return []
+    paths = [Path(out) / f"{name}.{kind}" for kind in ("png", "svg")]
+    with detached():
+        figure: Any = draw().figure
+    for path in paths:
+        with atomic_file(path) as file:
+            metadata = {"Date": None} if path.suffix == ".svg" else {}  # the same figure is the same file
+            figure.savefig(file, format=path.suffix[1:], dpi=200, metadata=metadata)
+    return paths
