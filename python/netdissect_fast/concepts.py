@@ -147,6 +147,28 @@ class PackedLabels:
             whole_start=self.whole_start[first : last + 1],
         )
 
+    def take(self, order: Int64Array) -> PackedLabels:
+        """A copy of the labels of some images, in this order."""
+
+        def flat(values: Array, start: Int64Array) -> Array:
+            parts = [values[start[image] : start[image + 1]] for image in order]
+            return np.concatenate([values[:0], *parts])
+
+        def starts(start: Int64Array) -> Int64Array:
+            sizes = start[order + 1] - start[order]
+            return np.concatenate([np.zeros(1, np.int64), np.cumsum(sizes)])
+
+        return PackedLabels(
+            grid=self.grid[order],
+            slot_start=starts(self.slot_start),
+            slot_concept=flat(self.slot_concept, self.slot_start),
+            slot_area=flat(self.slot_area, self.slot_start),
+            word_start=starts(self.word_start),
+            words=flat(self.words, self.word_start),
+            whole_start=starts(self.whole_start),
+            whole=flat(self.whole, self.whole_start),
+        )
+
     def masks(self, image: int) -> dict[int, BoolArray]:
         """L: column of each concept of an image → bool [Y, X] (SPEC 4)."""
         size = int(self.grid[image, 0]), int(self.grid[image, 1])

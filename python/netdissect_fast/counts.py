@@ -115,13 +115,14 @@ class Counter:
         labels: PackedLabels,  # of all images
         vocabulary: Vocabulary,
         category_rule: CategoryRule = "image",
+        pairing: Int64Array | None = None,  # [N]: whose labels each image meets; None: its own
     ) -> None:
         check_option("category_rule", category_rule, CategoryRule)
         self.thresholds, self.grid, self.labels = np.ascontiguousarray(thresholds, np.float32), grid, labels
         self.present: BoolArray = labels.category_present(vocabulary)
         if category_rule == "none":
             self.present = np.ones_like(self.present)
-        self._vocabulary = vocabulary
+        self._vocabulary, self._pairing = vocabulary, pairing
         self._concept_area = labels.concept_area(len(vocabulary))
         image_pixels = labels.grid[:, 0].astype(np.int64) * labels.grid[:, 1]
         self._pixels = image_pixels @ self.present.astype(np.int64)
@@ -155,11 +156,16 @@ class Counter:
                 self.thresholds,
                 self._axes[size],
                 self.grid.size,
-                self.labels.of_images(begin, end),
+                self._labels(begin, end),
                 self.present[begin:end],
                 *self._sums,
             )
             backend.count(job)
+
+    def _labels(self, first: int, last: int) -> PackedLabels:
+        if self._pairing is None:
+            return self.labels.of_images(first, last)
+        return self.labels.take(self._pairing[first:last])
 
     def _runs(self, first: int, last: int) -> Iterator[tuple[int, int]]:
         """Cut images into runs of one label size, at most _CHUNK long."""

@@ -17,6 +17,7 @@ from .counts import CountRule, Counts, UnitLabels
 from .crops import flush
 from .errors import ArgumentError, DataError, require, shortened
 from .grids import Grid
+from .nulls import Null
 from .peaks import Peaks
 from .storage import read_arrays, read_json, remove_file, write_arrays, write_json, write_text
 from .tables import UnitRow, UnitTable
@@ -39,6 +40,7 @@ class LayerResult:
     grid        where the layer's H×W positions sit on the network's input
     unit_numbers int64 [U]: the units' numbers in the layer, 0, 1, ... unless a subset was asked for
     peaks       what further questions are answered from; None where thresholds were given
+    null        how high units score by chance, where that was asked (``nd.null``)
     """
 
     name: str
@@ -48,6 +50,8 @@ class LayerResult:
     grid: Grid
     unit_numbers: Int64Array
     peaks: Peaks | None = None
+    null: Null | None = None
+    _table: tuple[Null | None, UnitTable] | None = field(default=None, init=False, repr=False)
 
     def __repr__(self) -> str:
         return (
@@ -70,10 +74,12 @@ class LayerResult:
         """The best concept of each unit in each category (SPEC 8)."""
         return UnitLabels.of(self.iou, self.vocabulary)
 
-    @cached_property
+    @property
     def table(self) -> UnitTable:
         """The best concepts of each unit with their areas: what result.csv holds."""
-        return UnitTable.of(self)
+        if self._table is None or self._table[0] is not self.null:
+            self._table = self.null, UnitTable.of(self)
+        return self._table[1]
 
     def units(self, iou_threshold: float = 0.04) -> list[UnitRow]:
         """One row a unit, in the order of units: label, category, IoU, chance level, threshold, detector or not."""
@@ -126,6 +132,10 @@ class LayerResult:
             self.peaks.save(peaks_path)
         else:
             remove_file(peaks_path)  # of an earlier result
+        if self.null is not None:
+            self.null.save(folder / "null.safetensors")
+        else:
+            remove_file(folder / "null.safetensors")
         write_text(folder / "result.csv", self.table.to_csv())
 
     @classmethod
@@ -153,7 +163,9 @@ class LayerResult:
         peaks = Peaks.load(peaks_path) if there else None
         if peaks is not None and (peaks.units != units or peaks.map_size != grid.size):
             raise DataError(peaks_path, f"holds {peaks!r}, but the layer has {units} units of {grid.size}")
-        return cls(name, counts, flush(thresholds), vocabulary, grid, numbers, peaks)
+        null_path = folder / "null.safetensors"
+        null = Null.load(null_path, units) if null_path.exists() or null_path.is_symlink() else None
+        return cls(name, counts, flush(thresholds), vocabulary, grid, numbers, peaks, null)
 
 
 @dataclass
@@ -216,7 +228,10 @@ class Dissection(Mapping[str, LayerResult]):
             "category": self.vocabulary.category.tolist(),
             "categories": list(self.vocabulary.categories),
         }
-        write_json(out / "timings.json", self.run.get("timings", {}))
+        if "timings" in self.run:
+            write_json(out / "timings.json", self.run["timings"])
+        else:
+            remove_file(out / "timings.json")
         run = {name: value for name, value in self.run.items() if name != "timings"}
         write_json(out / "run.json", {"format": FORMAT, **run, "layers": layers, "vocabulary": vocabulary})
 

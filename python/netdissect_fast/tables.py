@@ -26,13 +26,14 @@ if TYPE_CHECKING:
 _HEAD = ("unit", "category", "label", "score")
 _FIELDS = ("label", "truth", "activation", "intersect", "iou")
 _TAIL = ("threshold", "chance")  # ours, after NetDissect's columns
+_SURE = ("p", "q")  # after these, where a null was asked for
 
 
 class UnitRow(NamedTuple):
     """One unit: its number (0-based), overall label and category ("" = none), and how good the label is.
 
     iou of the label; chance: the IoU a random mask of the same size would reach; threshold: T; detector: IoU
-    above the IoU threshold.
+    above the IoU threshold; q: the share of chance among units as good (``Null``), NaN where it was not asked.
     """
 
     unit: int
@@ -42,6 +43,7 @@ class UnitRow(NamedTuple):
     chance: float
     threshold: float
     detector: bool
+    q: float = math.nan
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,7 @@ class UnitTable:
     truth, activation, intersection   int64 [U, categories]: pixels of that concept, of the unit's mask in images that
                 carry the category, and of both together
     threshold, chance   float64 [U]: T, and the chance level of the overall label; NaN where a file does not tell
+    p, q        float64 [U]: how likely chance scores as high (``Null``); None where it was not asked
     """
 
     name: str
@@ -66,6 +69,8 @@ class UnitTable:
     intersection: Int64Array
     threshold: Float64Array
     chance: Float64Array
+    p: Float64Array | None = None
+    q: Float64Array | None = None
 
     def __repr__(self) -> str:
         return f"UnitTable({self.name!r}: {len(self)} units; {', '.join(self.vocabulary.categories)})"
@@ -88,10 +93,11 @@ class UnitTable:
             intersection = np.where(known, counts.intersection[units[:, None], concept], 0)
             top = labels.top()[1]
             chance = np.where(top >= 0, layer.chance[units, np.maximum(top, 0)], 0.0)
-        thresholds = layer.thresholds.astype(np.float64)
+        thresholds, score = layer.thresholds.astype(np.float64), labels.top()[2]
+        sure = (None, None) if layer.null is None else (layer.null.p_values(score), layer.null.q_values(score))
         return cls(
             layer.name, layer.vocabulary, layer.unit_numbers, labels, truth, counts.unit_area, intersection,
-            thresholds, chance,
+            thresholds, chance, *sure,
         )  # fmt: skip
 
     @cached_property
@@ -116,6 +122,7 @@ class UnitTable:
                 float(self.chance[u]),
                 float(self.threshold[u]),
                 bool(score > iou_threshold),
+                math.nan if self.q is None else float(self.q[u]),
             )
             for u, (category, concept, score) in enumerate(zip(*self.top, strict=True))
         ]
@@ -147,7 +154,7 @@ class UnitTable:
     def columns(self) -> list[str]:
         """Names of result.csv's columns."""
         by_category = [f"{category}-{field}" for category in self.vocabulary.categories for field in _FIELDS]
-        return [*_HEAD, *by_category, *_TAIL]
+        return [*_HEAD, *by_category, *_TAIL, *(() if self.q is None else _SURE)]
 
     def records(self) -> list[dict[str, Any]]:
         """One dict a unit, in the order of units, with result.csv's columns; ``unit`` counts from 0 here."""
@@ -166,6 +173,7 @@ class UnitTable:
                 **{name: values[field][u][c] for name, c, field in columns},
                 "threshold": row.threshold,
                 "chance": row.chance,
+                **({} if self.p is None or self.q is None else {"p": float(self.p[u]), "q": float(self.q[u])}),
             }
             for u, row in enumerate(self.rows())
         ]
@@ -243,10 +251,12 @@ def compare_csv(path: str | Path) -> UnitTable:
         u, c = np.argwhere(score > 1)[0]
         raise table.error(lines[u][0], f"{categories[c]}-iou must lie between 0 and 1, got {score[u, c]}")
     score[concept < 0] = 0
-    ours = {name: np.array([_unknown(table, row, name) for row in lines]) for name in _TAIL}
+    ours = {name: np.array([_unknown(table, row, name) for row in lines]) for name in (*_TAIL, *_SURE)}
+    sure = [ours[name] if name in table.columns else None for name in _SURE]
     return UnitTable(
         Path(path).stem, vocabulary, np.array(list(units), np.int64) - 1, UnitLabels(concept, score),
         pixels["truth"], pixels["activation"], pixels["intersect"], ours["threshold"], ours["chance"],
+        *sure,
     )  # fmt: skip
 
 
