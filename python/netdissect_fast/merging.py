@@ -100,7 +100,8 @@ def _all_pieces(folders: Sequence[Path]) -> list[Piece]:
     pieces = [piece for folder in folders for piece in find_pieces(folder)]
     names = ", ".join(map(str, folders))
     if not pieces:
-        raise ArgumentError(f"there is no shard in {names}: make them with dissect --shard I/N --out FOLDER")
+        done = " (there is a finished result)" if any((folder / "run.json").exists() for folder in folders) else ""
+        raise ArgumentError(f"there is no shard in {names}{done}: make them with dissect --shard I/N --out FOLDER")
     for piece in pieces[1:]:
         require_same(piece.record, pieces[0].record, str(piece.path), f"{pieces[0].path} is taken for right")
     require_disjoint(pieces)

@@ -18,9 +18,13 @@ class Null:
 
     A shuffling gives each image the labels of another one that carries the same categories, so that every area stays
     and only the meeting of masks and concepts is left to chance.
+
+    held_out  float64 [U]: those of one more shuffling, which is not among the scores: to see how many units pass for
+              detectors where there are none
     """
 
     scores: Float64Array
+    held_out: Float64Array
 
     @property
     def repeats(self) -> int:
@@ -54,15 +58,19 @@ class Null:
 
     def save(self, path: Path) -> None:
         """Write one safetensors file, atomically."""
-        write_arrays(path, {"scores": self.scores})
+        write_arrays(path, {"scores": self.scores, "held_out": self.held_out})
 
     @classmethod
     def load(cls, path: Path, units: int) -> Null:
         """Read what ``save`` wrote. DataError where it is missing, broken or of another number of units."""
         arrays, _ = read_arrays(path)
-        scores = arrays.get("scores")
-        if scores is None or scores.dtype != np.float64 or scores.ndim != 2 or scores.shape[1] != units:
+        try:
+            null = cls(arrays["scores"], arrays["held_out"])
+        except KeyError as error:
+            raise DataError(path, f"has no array {error}") from error
+        if null.scores.shape != (null.repeats, units) or null.held_out.shape != (units,):
             raise DataError(path, f"does not hold null scores of {units} units")
-        if not ((scores >= 0) & (scores <= 1)).all():
-            raise DataError(path, "a null score is no IoU")
-        return cls(scores)
+        for scores in (null.scores, null.held_out):
+            if scores.dtype != np.float64 or not ((scores >= 0) & (scores <= 1)).all():
+                raise DataError(path, "a null score is no IoU")
+        return null

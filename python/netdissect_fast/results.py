@@ -132,10 +132,14 @@ class LayerResult:
             self.peaks.save(peaks_path)
         else:
             remove_file(peaks_path)  # of an earlier result
+        self.save_null(folder)
+
+    def save_null(self, folder: Path) -> None:
+        """Write null.safetensors, where there is a null, and result.csv, whose last columns follow from it."""
         if self.null is not None:
             self.null.save(folder / "null.safetensors")
         else:
-            remove_file(folder / "null.safetensors")
+            remove_file(folder / "null.safetensors")  # of an earlier result
         write_text(folder / "result.csv", self.table.to_csv())
 
     @classmethod

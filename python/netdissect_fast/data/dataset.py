@@ -66,6 +66,9 @@ class Subset:
         if min(ends) < 0 or max(ends) >= len(dataset):
             raise ArgumentError(f"a subset's indices must be in 0..{len(dataset) - 1}, got {min(ends)}..{max(ends)}")
 
+    def __repr__(self) -> str:
+        return f"Subset({self.dataset!r}: {len(self)} of {len(self.dataset)} images)"
+
     @classmethod
     def first(cls, dataset: ConceptDataset, limit: int) -> Subset:
         """The first ``limit`` images, or all where there are fewer."""

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from ..backends import Backend, choose
 from ..concepts import PackedLabels, Vocabulary
-from ..counts import CategoryRule, Counter, UnitLabels
-from ..data.cache import packed_labels
+from ..counts import Counter, UnitLabels
 from ..data.dataset import ConceptDataset
-from ..data.sources import check_same, data_of_run
 from ..errors import ArgumentError
 from ..nulls import Null
-from ..results import Dissection, LayerResult
+from ..results import Dissection, LayerResult, layer_folders
+from ..storage import only_writer
 from ..types import Float64Array, Int64Array
+from .saved import Saved, saved
 
 
 def null(
@@ -27,6 +27,7 @@ def null(
     backend: str = "auto",
     threads: int | None = None,
     cache: str | Path | None = None,
+    out: str | Path | None = None,
 ) -> Dissection:
     """Give every layer of a run its null scores: then its table has p- and q-values.
 
@@ -38,11 +39,13 @@ def null(
     run :
         a dissection with peaks, such as ``nd.load`` gives; its layers are changed in place. Save it to keep that.
     repeats, seed :
-        how many shufflings, and of which random numbers; every repeat has its own, whatever their number.
+        how many shufflings, and of which random numbers; each has its own, whatever their number. One more is held out.
     data :
         the run's data set; default: from where it was.
     backend, threads, cache :
         as for ``dissect``.
+    out :
+        the run's folder: null scores and result.csv with its new columns are written there.
 
     Raises
     ------
@@ -51,17 +54,43 @@ def null(
     """
     if repeats < 1:
         raise ArgumentError(f"repeats must be at least 1, got {repeats}")
-    data = data or run.data or data_of_run(run.run)
-    check_same(data, run.run)
-    labels, chosen = packed_labels(data, cache, threads), choose(backend, threads)
-    rule: CategoryRule = run.run.get("settings", {}).get("category_rule", "image")
-    pairings = [shuffled(labels, run.vocabulary, np.random.default_rng([seed, repeat])) for repeat in range(repeats)]
+    sources = saved(run, data, backend, threads, cache)
+    labels = sources.labels
+    pairings = [shuffled(labels, run.vocabulary, np.random.default_rng([seed, n])) for n in range(repeats + 1)]
     if all(np.array_equal(pairing, np.arange(len(labels))) for pairing in pairings):
         raise ArgumentError("no two images carry the same categories at the same label size: nothing can be shuffled")
     for layer in run.values():
-        scores = [best_scores(layer, labels, rule, chosen, pairing) for pairing in pairings]
-        layer.null = Null(np.array(scores).reshape(repeats, len(layer.thresholds)))
+        held_out, *scores = (best_scores(layer, sources, pairing) for pairing in pairings)
+        layer.null = Null(np.array(scores), held_out)
+    if out is not None:
+        with only_writer(Path(out)):
+            for name, folder in layer_folders(run.layers).items():
+                run[name].save_null(Path(out) / folder)
     return run
+
+
+def null_rows(run: Dissection, iou_threshold: float = 0.04, q: float = 0.05) -> list[dict[str, Any]]:
+    """One row a layer: detectors by the IoU threshold, how many of them chance gives, and units sure by their q-values.
+
+    "sure where all is chance" are those of a shuffling that was held out.
+    """
+    rows = []
+    for name, layer in run.items():
+        if layer.null is None:
+            raise ArgumentError(f"layer {name!r} has no null scores: run null first")
+        score = layer.labels.top()[2]
+        rows.append(
+            {
+                "layer": name,
+                "units": len(score),
+                "detectors": int((score > iou_threshold).sum()),
+                "expected by chance": layer.null.expected_detectors(iou_threshold),
+                f"sure (q <= {q:g})": int((layer.null.q_values(score) <= q).sum()),
+                "sure where all is chance": int((layer.null.q_values(layer.null.held_out) <= q).sum()),
+                "IoU of p = 0.01": float(np.quantile(layer.null.scores, 0.99)),
+            }
+        )
+    return rows
 
 
 def shuffled(labels: PackedLabels, vocabulary: Vocabulary, rng: np.random.Generator) -> Int64Array:
@@ -74,15 +103,9 @@ def shuffled(labels: PackedLabels, vocabulary: Vocabulary, rng: np.random.Genera
     return pairing
 
 
-def best_scores(
-    layer: LayerResult,
-    labels: PackedLabels,
-    category_rule: CategoryRule,
-    backend: Backend,
-    pairing: Int64Array | None = None,
-) -> Float64Array:
+def best_scores(layer: LayerResult, sources: Saved, pairing: Int64Array | None = None) -> Float64Array:
     """IoU of each unit's overall label, float64 [U], where every image meets the labels that ``pairing`` says."""
-    counter = Counter(layer.thresholds, layer.grid, labels, layer.vocabulary, category_rule, pairing)
-    peaks = layer.require_peaks()
-    counter.add(peaks.crops, 0, peaks.images, backend)
-    return UnitLabels.of(counter.counts.iou(layer.vocabulary), layer.vocabulary).top()[2]
+    words, peaks = layer.vocabulary, layer.require_peaks()
+    counter = Counter(layer.thresholds, layer.grid, sources.labels, words, sources.category_rule, pairing)
+    counter.add(peaks.crops, 0, peaks.images, sources.backend)
+    return UnitLabels.of(counter.counts.iou(words), words).top()[2]
