@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+from .saved import result_of, tables_of
 
 
 def add(commands: Any) -> None:
@@ -40,8 +41,8 @@ def _report(arguments: argparse.Namespace) -> None:
     from ..pages import report
     from ..tables import UnitTable
 
-    result = _result(arguments.run)
-    compare = _compared(arguments.compare)
+    result = result_of(arguments.run)
+    compare = tables_of(arguments.compare)
     folder = arguments.run.parent if isinstance(result, UnitTable) else arguments.run
     data = None
     if arguments.data is not None and not arguments.no_pictures and not isinstance(result, UnitTable):
@@ -63,31 +64,3 @@ def _report(arguments: argparse.Namespace) -> None:
         progress=not arguments.quiet,
     )
     print(f"{written}\n{written.index}")
-
-
-def _result(path: Path) -> Any:
-    """What a result folder or a result.csv holds."""
-    from ..results import load
-    from ..tables import compare_csv
-
-    return compare_csv(path) if path.suffix.lower() == ".csv" else load(path)
-
-
-def _compared(paths: Sequence[Path]) -> dict[str, Any]:
-    """The tables to show beside a report's, named as their files or folders; alike names with the folder above."""
-    from collections import Counter
-
-    from ..errors import ArgumentError
-    from ..results import Dissection
-
-    found = []
-    for path in paths:
-        result, name = _result(path), path.stem if path.suffix.lower() == ".csv" else path.resolve().name
-        tables = result.items() if isinstance(result, Dissection) else [("", result)]
-        found += [(path.resolve().parent.name, f"{name} {layer}".strip(), table) for layer, table in tables]
-    times = Counter(name for _, name, _ in found)
-    named = [(f"{above}/{name}" if times[name] > 1 else name, table) for above, name, table in found]
-    if len(dict(named)) < len(named):
-        twice = next(name for name, count in Counter(name for name, _ in named).items() if count > 1)
-        raise ArgumentError(f"two results to compare would both be called {twice!r}: rename one")
-    return dict(named)

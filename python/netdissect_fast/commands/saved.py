@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 
-def add_saved(command: argparse.ArgumentParser, several: bool = False) -> None:
+def add_saved(command: argparse.ArgumentParser) -> None:
     """Add the options of a command that asks a saved run, without its network."""
     option = command.add_argument
-    if not several:
-        option("run", type=Path, help="result folder of dissect --out")
+    option("run", type=Path, help="result folder of dissect --out")
     option("--data", type=Path, help="the data set, where it is no longer where it was when it was dissected")
     option("--backend", default="auto", help="cpu, reference or auto")
     option("--threads", type=int, help="of the kernels; default: all cores")
@@ -28,3 +28,31 @@ def loaded(arguments: argparse.Namespace) -> tuple[Any, dict[str, Any]]:
     data = None if arguments.data is None else data_of_run(run.run, arguments.data)
     names = ("backend", "threads", "cache")
     return run, {"data": data, **{name: getattr(arguments, name) for name in names}}
+
+
+def result_of(path: Path) -> Any:
+    """What a result folder or a result.csv holds."""
+    from ..results import load
+    from ..tables import compare_csv
+
+    return compare_csv(path) if path.suffix.lower() == ".csv" else load(path)
+
+
+def tables_of(paths: Sequence[Path]) -> dict[str, Any]:
+    """Tables of units, one a layer, named as their files or folders; alike names with the folder above."""
+    from collections import Counter
+
+    from ..errors import ArgumentError
+    from ..results import Dissection
+
+    found = []
+    for path in paths:
+        result, name = result_of(path), path.stem if path.suffix.lower() == ".csv" else path.resolve().name
+        tables = result.items() if isinstance(result, Dissection) else [("", result)]
+        found += [(path.resolve().parent.name, f"{name} {layer}".strip(), table) for layer, table in tables]
+    times = Counter(name for _, name, _ in found)
+    named = [(f"{above}/{name}" if times[name] > 1 else name, table) for above, name, table in found]
+    if len(dict(named)) < len(named):
+        twice = next(name for name, count in Counter(name for name, _ in named).items() if count > 1)
+        raise ArgumentError(f"two results to compare would both be called {twice!r}: rename one")
+    return dict(named)
