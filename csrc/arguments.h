@@ -162,6 +162,12 @@ struct LabelArrays {
         whole(t[5].cast<py::array>(), "whole", {kAny}),
         present(t[6].cast<py::array>(), "present", {slot_start.size() - 1, categories}) {
     require(slot_start.size() >= 1, "slot_start must have one entry more than there are images");
+    const auto within = [](const View<int64_t>& start, int64_t size) {  // first of all: then no difference overflows
+      return std::all_of(start.data(), start.data() + start.size(), [&](int64_t i) { return i >= 0 && i <= size; });
+    };
+    require(within(slot_start, slot_concept.size()) && within(word_start, words.size()) &&
+                within(whole_start, whole.size()),
+            "labels are shorter than their starts say");
     for (int64_t i = 0; i < images(); ++i) {
       const int64_t slots = slot_start.data()[i + 1] - slot_start.data()[i];
       const int64_t size = word_start.data()[i + 1] - word_start.data()[i];
@@ -169,12 +175,6 @@ struct LabelArrays {
       require(size == slots * tiles, "words of image ", i, " do not fit its grid");
       require(whole_start.data()[i] <= whole_start.data()[i + 1], "whole_start does not ascend");
     }
-    const auto within = [&](const View<int64_t>& start, int64_t size) {
-      return start.data()[0] >= 0 && start.data()[images()] <= size;
-    };
-    require(within(slot_start, slot_concept.size()) && within(word_start, words.size()) &&
-                within(whole_start, whole.size()),
-            "labels are shorter than their starts say");
     for (int64_t i = slot_start.data()[0]; i < slot_start.data()[images()]; ++i)
       require(slot_concept.data()[i] >= -1 && slot_concept.data()[i] < concepts, "slot_concept out of range");
     for (int64_t i = whole_start.data()[0]; i < whole_start.data()[images()]; ++i)

@@ -34,6 +34,7 @@ class View {
     const auto wanted = py::dtype::of<T>();
     if (!array.dtype().equal(wanted)) type_error(name + " must be " + text(wanted) + ", got " + text(array.dtype()));
     if (!(array.flags() & py::array::c_style)) value_error(name + " must be C-contiguous");
+    if (!(array.flags() & py::detail::npy_api::NPY_ARRAY_ALIGNED_)) value_error(name + " is not aligned");
     bool same = array.ndim() == static_cast<py::ssize_t>(shape.size());
     for (size_t i = 0; same && i < shape.size(); ++i)
       same = shape[i] == kAny || shape[i] == array.shape(static_cast<py::ssize_t>(i));

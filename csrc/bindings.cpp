@@ -198,12 +198,12 @@ void count(const py::tuple& crop_arrays, int64_t first_image, const py::array& t
 
   std::vector<int64_t> image_start(static_cast<size_t>(labels.images()) + 1, 0);
   for (int64_t i = 0; i < crops.count(); ++i) {
-    const int64_t image = crops.image.data()[i] - first_image;
-    require(image >= 0 && image < labels.images(), "crop ", i, " is of an image without labels");
+    const uint64_t image = static_cast<uint64_t>(crops.image.data()[i]) - static_cast<uint64_t>(first_image);
+    require(image < static_cast<uint64_t>(labels.images()), "crop ", i, " is of an image without labels");
     require(!i || std::tie(crops.image.data()[i - 1], crops.unit.data()[i - 1]) <
                       std::tie(crops.image.data()[i], crops.unit.data()[i]),
             "crops must ascend by image, then unit");
-    ++image_start[static_cast<size_t>(image) + 1];
+    ++image_start[image + 1];
   }
   std::partial_sum(image_start.begin(), image_start.end(), image_start.begin());
   const CountJob job{arrays.job(),          image_start.data(), labels.labels(),

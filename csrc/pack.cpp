@@ -9,6 +9,9 @@ namespace netdissect {
 
 PackedImage pack(const int32_t* maps, int64_t layers, int64_t height, int64_t width,
                  const std::vector<int32_t>& columns, const std::vector<int32_t>& whole) {
+  if (height && width > INT32_MAX / height)  // an area is int32
+    throw std::invalid_argument("label maps of " + std::to_string(height) + "×" + std::to_string(width) +
+                                " pixels: an image has at most 2147483647");
   const int64_t pixels = layers * height * width;
   constexpr int32_t kAbsent = -1, kSeen = -2;
   std::vector<int32_t> slot_of(columns.size(), kAbsent);  // by number

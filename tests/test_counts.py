@@ -8,12 +8,16 @@ import numpy as np
 import pytest
 
 import netdissect_fast as nd
-from netdissect_fast.concepts import PackedLabels, Vocabulary
+from netdissect_fast.backends import Backend, CountJob
+from netdissect_fast.backends.cpu import CpuBackend
+from netdissect_fast.concepts import PackedLabels, Vocabulary, pack_image
 from netdissect_fast.counts import Counts, UnitLabels, iou
 from netdissect_fast.errors import ArgumentError
+from netdissect_fast.grids import AxisTable
 
 from .hand_made import BACKENDS, image, vocabulary_of
 from .labels import packed_example
+from .variants import ISAS, REFERENCE
 
 # ------------------------------------------------------------------------------------------ worked examples
 
@@ -108,6 +112,49 @@ def test_counts_beyond_32_bits() -> None:
     assert total.intersection.dtype == np.int64
     assert total.iou(vocabulary).tolist() == [[1.0]]
     assert total.chance(vocabulary).tolist() == [[1.0]]
+
+
+@pytest.mark.parametrize("start", [2**31 - 1, 2**32 - 1, 2**53 + 1])
+@pytest.mark.parametrize("backend", [REFERENCE, *(CpuBackend(1, isa) for isa in ISAS)], ids=["reference", *ISAS])
+def test_counters_beyond_32_bits(backend: Backend, start: int) -> None:
+    """What is added to a counter that 32 bits or a float could not hold is all there."""
+    maps = np.ones((1, 1, 1, 1), np.float32)
+    labels = PackedLabels.pack([image([[1, 0], [1, 1]], whole=(2,))], vocabulary_of([0, 0], 1))
+    axes = AxisTable(*(np.zeros(2, kind) for kind in (np.int32, np.int32, np.float32)))
+    intersection, area = np.full((1, 2), start), np.full((1, 1), start)
+    zero, present = np.zeros(1, np.float32), np.ones((1, 1), bool)
+    crops = backend.keep(maps, zero, 0)
+    backend.count(CountJob(crops, 0, zero, (axes, axes), (1, 1), labels, present, intersection, area))
+    assert intersection.tolist() == [[start + 3, start + 4]]
+    assert area.tolist() == [[start + 4]]
+
+
+@pytest.mark.parametrize("isa", ISAS)
+def test_all_of_broden_in_one_call(isa: str) -> None:
+    """63,305 images of 224×224 with every pixel on, on top of a counter at 2³² − 1."""
+    images, side = 63_305, 224
+    maps, one = np.ones((images, 1, 1, 1), np.float32), image(whole=(1,), size=(side, side))
+    vocabulary = vocabulary_of([0], 1)
+    labels = PackedLabels.join([pack_image(one, vocabulary.columns)] * images)
+    axes = AxisTable(*(np.zeros(side, kind) for kind in (np.int32, np.int32, np.float32)))
+    intersection, area = np.full((1, 1), 2**32 - 1), np.zeros((1, 1), np.int64)
+    backend, zero = CpuBackend(2, isa), np.zeros(1, np.float32)
+    crops, present = backend.keep(maps, zero, 0), np.ones((images, 1), bool)
+    backend.count(CountJob(crops, 0, zero, (axes, axes), (1, 1), labels, present, intersection, area))
+    pixels = images * side * side
+    assert pixels > 2**31
+    assert intersection.tolist() == [[2**32 - 1 + pixels]]
+    assert area.tolist() == [[pixels]]
+    assert labels.concept_area(1).tolist() == [pixels]
+
+
+def test_one_image_has_fewer_than_31_bits_of_pixels() -> None:
+    """A concept's pixels in one image are int32; a larger image is refused before it is looked at."""
+    columns = vocabulary_of([0], 1).columns
+    assert pack_image(image(whole=(1,), size=(46_340, 46_340)), columns).whole.tolist() == [0]
+    for size in ((46_341, 46_341), (2**16, 2**15), (1, 2**31)):
+        with pytest.raises(ArgumentError, match=f"{size[0]}×{size[1]} pixels: an image has at most 2147483647"):
+            pack_image(image(whole=(1,), size=size), columns)
 
 
 def test_chance_closed_form() -> None:
