@@ -38,15 +38,12 @@ def squeezenet_run(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) 
 
 
 GROUPS = ("data", "browser", "cuda", "cuda_host")
-_group_of: dict[str, str] = {}  # by test
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Note which group each test is of (a report's keywords would hold folder names too)."""
+    """Note in each test's reports which group it is of (their keywords would hold folder names too)."""
     for item in items:
-        for group in GROUPS:
-            if item.get_closest_marker(group) is not None:
-                _group_of[item.nodeid] = group
+        item.user_properties += [("group", group) for group in GROUPS if item.get_closest_marker(group) is not None]
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
@@ -54,7 +51,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     outcomes: dict[str, set[str]] = {}
     for outcome in ("passed", "failed", "skipped"):
         for report in terminalreporter.stats.get(outcome, []):
-            if group := _group_of.get(report.nodeid):
+            if group := dict(report.user_properties).get("group"):
                 outcomes.setdefault(group, set()).add(outcome)
     for group, found in outcomes.items():
         if found == {"skipped"}:

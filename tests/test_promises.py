@@ -10,7 +10,9 @@ TEXT = (ROOT / "docs" / "promises.md").read_text(encoding="utf-8")
 
 
 def test_every_promise_is_there() -> None:
-    assert set(re.findall(r"^\| \*\*(P\d+)\*\*", TEXT, re.MULTILINE)) >= {f"P{n}" for n in range(1, 30) if n not in (18, 21)}
+    assert set(re.findall(r"^\| \*\*(P\d+)\*\*", TEXT, re.MULTILINE)) >= {
+        f"P{n}" for n in range(1, 30) if n not in (18, 21)
+    }
     assert {"**P18**", "**P21**"} <= set(re.findall(r"\*\*P\d+\*\*", TEXT))
 
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 import netdissect_fast as nd
 from netdissect_fast.backends import choose
+from netdissect_fast.backends.cpu import CpuBackend
 from netdissect_fast.concepts import ImageLabels, PackedLabels, Vocabulary, pack_image
 from netdissect_fast.counts import Counter, Counts
 from netdissect_fast.errors import ArgumentError
@@ -58,6 +59,38 @@ def test_parts_add_up(scene: tuple[np.ndarray, list[ImageLabels], Vocabulary], d
         counter.add(backend.keep(maps[first:last], thresholds, first), first, last, backend)
     for name, expected in vars(whole).items():
         np.testing.assert_array_equal(getattr(counter.counts, name), expected, err_msg=name)
+
+
+@given(scenes(), st.sampled_from(["0.05", "0.3"]), st.data())
+def test_only_activations_and_labels_decide(
+    scene: tuple[np.ndarray, list[ImageLabels], Vocabulary], quantile: str, data: st.DataObject
+) -> None:
+    """Any batches, spread over any parts, merged in any order, on 1 to 8 threads, pruned early or late, counted in
+    pieces of any size: the definition's counts of all images at once."""
+    maps, images, vocabulary = scene
+    expected = nd.score(maps, images, vocabulary, quantile=quantile, input_size=(32, 32), backend="reference")
+    edges = sorted({0, len(maps), *data.draw(st.lists(st.integers(0, len(maps)), max_size=4))})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("netdissect_fast.peaks.SMALL", data.draw(st.sampled_from([0, 1 << 20])))
+        patch.setattr("netdissect_fast.peaks._PIECE", data.draw(st.sampled_from([1, 3])))
+        patch.setattr("netdissect_fast.counts._CHUNK", data.draw(st.integers(1, 4)))
+        parts = [Peaks(maps.shape[1], maps.shape[2:], len(maps), quantile) for _ in range(3)]
+        for first, last in pairwise(edges):
+            part = parts[data.draw(st.integers(0, 2))]
+            part.add(maps[first:last], first, CpuBackend(data.draw(st.integers(1, 8))))
+        while len(parts) > 1:
+            some = [parts.pop(data.draw(st.integers(0, len(parts) - 1))) for _ in range(2)]
+            parts.append(Peaks.merge(some))
+        result = nd.score_peaks(
+            parts[0],
+            expected.grid,
+            PackedLabels.pack(images, vocabulary),
+            vocabulary,
+            backend=CpuBackend(data.draw(st.integers(1, 8))),
+        )
+    assert result.thresholds.tobytes() == expected.thresholds.tobytes()
+    for name, counted in vars(expected.counts).items():
+        np.testing.assert_array_equal(getattr(result.counts, name), counted, err_msg=name)
 
 
 @given(scenes(), st.sampled_from(["0.05", "0.3"]))
