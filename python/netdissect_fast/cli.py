@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from . import __version__
-from .commands import compare, curve, data, demo, dissect, info, merge, null, report, rotate
+from .commands import ablate, compare, curve, data, demo, dissect, explain, info, merge, null, report, rotate
 from .errors import NetDissectError
 
 _EPILOG = """examples:
@@ -45,6 +45,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for command in (dissect, merge, report, compare, rotate, null, curve, demo, data, info):
+    for command in (dissect, merge, report, compare, rotate, null, curve, explain, ablate, demo, data, info):
         command.add(commands)
     return parser

@@ -115,7 +115,7 @@ class Counter:
         labels: PackedLabels,  # of all images
         vocabulary: Vocabulary,
         category_rule: CategoryRule = "image",
-        pairing: Int64Array | None = None,  # [N]: whose labels each image meets; None: its own
+        pairing: Int64Array | None = None,  # [N, categories]: whose labels each image meets; None: its own
     ) -> None:
         check_option("category_rule", category_rule, CategoryRule)
         self.thresholds, self.grid, self.labels = np.ascontiguousarray(thresholds, np.float32), grid, labels
@@ -165,7 +165,7 @@ class Counter:
     def _labels(self, first: int, last: int) -> PackedLabels:
         if self._pairing is None:
             return self.labels.of_images(first, last)
-        return self.labels.take(self._pairing[first:last])
+        return self.labels.mixed(self._pairing[first:last], self._vocabulary.category)
 
     def _runs(self, first: int, last: int) -> Iterator[tuple[int, int]]:
         """Cut images into runs of one label size, at most _CHUNK long."""

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import ast
 import difflib
-import hashlib
 import importlib
-import importlib.util
 import inspect
-import sys
-import traceback
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .errors import ArgumentError, BackendUnavailable, ModelError
 from .exported import load_exported
 from .layers import unwrap
+from .python_files import function_of, importable, require_no_arguments, run_users
 from .weights import load_weights
 
 if TYPE_CHECKING:
@@ -67,85 +61,13 @@ def _from_file(spec: str) -> nn.Module:
     """Import a Python file and call a function of it."""
     import torch
 
-    file, colon, name = spec.rpartition(":")
-    path = Path(file if colon and not spec.endswith(".py") else spec)
-    if path.suffix != ".py":
-        hint = "; that is a file of weights: give it as --weights" if path.suffix in (".pth", ".pt", ".th") else ""
-        raise ArgumentError(f"a model is given as {_FORMS}; got {spec!r}{hint}")
-    defined = _functions(_existing(path))
-    if path == Path(spec) or not name.isidentifier():
-        raise ArgumentError(
-            f"say which function makes the network: {path}:name; there is {', '.join(defined) or 'none'}"
-        )
-    with _importable(path.parent):
-        module = _run(path, "importing it", lambda: _import(path))
-        function = getattr(module, name, None)
-        if not callable(function):
-            raise ArgumentError(f"{path} has no function {name!r}; there is {', '.join(defined) or 'none'}")
-        _require_no_arguments(path, name, function)
-        model = _run(path, f"{name}()", function)
+    path, name, function = function_of(spec, f"a model is given as {_FORMS}")
+    require_no_arguments(path, name, function)
+    with importable(path):
+        model = run_users(path, f"{name}()", function)
     if not isinstance(model, torch.nn.Module):
         raise ModelError(f"{path}: {name}() must return an nn.Module, got {type(model).__name__}")
     return model
-
-
-def _functions(path: Path) -> list[str]:
-    """Names of the public functions and classes of a Python file, read without running it."""
-    try:
-        body = ast.parse(path.read_bytes(), str(path)).body
-    except (SyntaxError, ValueError) as error:
-        raise ModelError(f"{path}, line {getattr(error, 'lineno', None) or 1}: not Python: {error}") from error
-    kinds = (ast.FunctionDef, ast.ClassDef)
-    return [node.name for node in body if isinstance(node, kinds) and not node.name.startswith("_")]
-
-
-def _import(path: Path) -> Any:
-    # a name that no other module has, so that the user's file may be called torch.py
-    name = f"_netdissect_fast_model_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:12]}"
-    spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # dataclasses and pickle look a class's module up
-    try:
-        spec.loader.exec_module(module)
-    except BaseException:
-        del sys.modules[name]
-        raise
-    return module
-
-
-@contextmanager
-def _importable(folder: Path) -> Iterator[None]:
-    """Let a file import its neighbours, as it could if it were run."""
-    entry = str(folder.resolve())
-    sys.path.insert(0, entry)
-    try:
-        yield
-    finally:
-        sys.path.remove(entry)
-
-
-def _run(path: Path, what: str, function: Callable[[], Any]) -> Any:
-    """Call the user's code; what it raises becomes a ModelError with the line of the user's file."""
-    try:
-        return function()
-    except (Exception, SystemExit) as error:
-        frames = traceback.extract_tb(error.__traceback__)
-        lines = [frame.lineno for frame in frames if Path(frame.filename).resolve() == path.resolve()]
-        where = f"{path}, line {lines[-1]}" if lines else str(path)
-        raise ModelError(f"{where}: {what} raised {type(error).__name__}: {error}") from error
-
-
-def _require_no_arguments(path: Path, name: str, function: Callable[..., Any]) -> None:
-    try:
-        inspect.signature(function).bind()
-    except TypeError as error:
-        raise ArgumentError(
-            f"{path}: {name} must be callable without arguments ({error}); write one that is"
-        ) from error
-    except ValueError:
-        return  # a builtin without a signature: calling it will tell
 
 
 def _library(name: str) -> Any:

@@ -16,8 +16,8 @@ from .types import Float64Array
 class Null:
     """Best IoU of every unit over all concepts, float64 [R, U], in R shufflings of images and labels.
 
-    A shuffling gives each image the labels of another one that carries the same categories, so that every area stays
-    and only the meeting of masks and concepts is left to chance.
+    A shuffling gives each image, category by category, the labels of another one that carries the category, so that
+    every area stays and only the meeting of masks and concepts is left to chance.
 
     held_out  float64 [U]: those of one more shuffling, which is not among the scores: to see how many units pass for
               detectors where there are none

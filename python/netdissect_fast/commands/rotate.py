@@ -17,7 +17,7 @@ def add(commands: Any) -> None:
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     rotate.set_defaults(command=_rotate)
-    add_running(rotate)
+    add_running(rotate, transform=False)
     option = rotate.add_argument
     option("--alphas", type=numbers_of, default="0,0.25,0.5,0.75,1", help="how far, 0: not, 1: to a random basis")
     option("--seeds", type=int, default=3, help="random rotations for each alpha")

@@ -30,8 +30,8 @@ class Opened:
     rank: int
 
 
-def add_running(command: argparse.ArgumentParser) -> None:
-    """Add the options of a command that runs a network."""
+def add_network(command: argparse.ArgumentParser) -> None:
+    """Add the options that give a network, and say what it sees."""
     add = command.add_argument
     add(
         "--model",
@@ -40,6 +40,39 @@ def add_running(command: argparse.ArgumentParser) -> None:
     )
     add("--weights", type=Path, help=".safetensors, .pth/.th (tensors only) or .npz")
     add("--seed", type=int, default=0, help="of random weights")
+    add("--device", default="auto", help="torch device; auto: a GPU where there is one")
+    see = command.add_argument_group("what the network sees (default: the model's own configuration)").add_argument
+    see("--input-size", type=size_of, help="pixels: 224, or HEIGHTxWIDTH")
+    see("--mean", type=numbers_of, help="one number, or one a channel in the network's order, separated by commas")
+    see("--std", type=numbers_of, help="likewise")
+    see("--channels", choices=["RGB", "BGR", "L"], help="the network's channel order (L: grayscale)")
+    see("--value-range", type=int, choices=[1, 255], help="largest pixel value before mean and std")
+
+
+def network(arguments: argparse.Namespace, device: str) -> tuple[nn.Module, Any]:
+    """The network on its device, and preprocessing from the options: None where none was given."""
+    import torch
+
+    from ..models import load_model
+
+    torch.manual_seed(arguments.seed)  # the same random weights in all shards, ranks and resumed runs
+    model = _moved(load_model(arguments.model, arguments.weights), device)
+    return model, _preprocess(arguments, model)
+
+
+def device_of(arguments: argparse.Namespace) -> str:
+    """The device asked for; "auto": a GPU where there is one."""
+    import torch
+
+    if arguments.device != "auto":
+        return str(arguments.device)
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def add_running(command: argparse.ArgumentParser, transform: bool = True) -> None:
+    """Add the options of a command that dissects; ``transform``: in a basis that the user may choose."""
+    add_network(command)
+    add = command.add_argument
     add("--layers", required=True, type=names_of, help="dotted names, separated by commas")
     add("--data", required=True, type=Path, help="folder in Broden's format")
     add("--out", type=Path, help="folder for the result")
@@ -47,21 +80,16 @@ def add_running(command: argparse.ArgumentParser) -> None:
     run("--quantile", default="0.005", help="a unit is active on this top fraction of its activations")
     run("--alignment", default="receptive_field", type=alignment_of,
         help="receptive_field, half_pixel, align_corners, or STRIDE,OFFSET in input pixels")  # fmt: skip
+    if transform:
+        run("--transform", metavar="FILE.py:FUNCTION", help="of the maps [B, K, H, W] of every layer: another basis")
     run("--units", type=slice_of, help="only these units, such as 0:512")
     run("--category-rule", default="image", choices=["image", "none"], help="images in which a unit's area counts")
     run("--split", help="only this part of the data, such as val")
     run("--categories", type=names_of, help="only these categories, separated by commas")
     run("--limit", type=int, metavar="N", help="only the first N images")
     run("--skip-broken", action="store_true", help="leave out images whose files are missing or broken")
-    see = command.add_argument_group("what the network sees (default: the model's own configuration)").add_argument
-    see("--input-size", type=size_of, help="pixels: 224, or HEIGHTxWIDTH")
-    see("--mean", type=numbers_of, help="one number, or one a channel in the network's order, separated by commas")
-    see("--std", type=numbers_of, help="likewise")
-    see("--channels", choices=["RGB", "BGR", "L"], help="the network's channel order (L: grayscale)")
-    see("--value-range", type=int, choices=[1, 255], help="largest pixel value before mean and std")
     how = command.add_argument_group("how it runs").add_argument
     how("--batch-size", type=int, default=32, help="images at a time")
-    how("--device", default="auto", help="torch device; auto: a GPU where there is one")
     how("--backend", default="auto", help="cpu, reference or auto")
     how("--threads", type=int, help="for the network and for scoring; default: all cores")
     how("--workers", type=int, default=0, help="processes that load images; 0: the main one")
@@ -79,27 +107,22 @@ def opened(arguments: argparse.Namespace) -> Iterator[Opened]:
     from ..data.broden import Broden
     from ..data.dataset import Subset
     from ..distributed import joined
-    from ..models import load_model
 
-    device = arguments.device
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
     if arguments.threads is not None:
         torch.set_num_threads(max(1, arguments.threads))
-    with joined(device) as (rank, device):
+    with joined(device_of(arguments)) as (rank, device):
         data: ConceptDataset = Broden(
             arguments.data, split=arguments.split, categories=arguments.categories, strict=not arguments.skip_broken
         )
         if arguments.limit is not None and arguments.limit < len(data):
             data = Subset.first(data, arguments.limit)
-        torch.manual_seed(arguments.seed)  # the same random weights in all shards, ranks and resumed runs
-        model = _moved(load_model(arguments.model, arguments.weights), device)
-        options = {
+        model, preprocess = network(arguments, device)
+        options: dict[str, Any] = {
             "quantile": arguments.quantile,
             "alignment": arguments.alignment,
             "units": arguments.units,
             "category_rule": arguments.category_rule,
-            "preprocess": _preprocess(arguments, model),
+            "preprocess": preprocess,
             "batch_size": arguments.batch_size,
             "device": device,
             "backend": arguments.backend,
@@ -107,6 +130,8 @@ def opened(arguments: argparse.Namespace) -> Iterator[Opened]:
             "workers": arguments.workers,
             "cache": arguments.cache,
         }
+        if getattr(arguments, "transform", None) is not None:
+            options["transform"] = _transform(arguments.transform)
         yield Opened(model, data, arguments.layers, options, rank)
 
 
@@ -118,6 +143,12 @@ def saving(arguments: argparse.Namespace) -> dict[str, Any]:
         "checkpoint_every": arguments.checkpoint_every,
         "progress": not arguments.quiet,
     }
+
+
+def _transform(spec: str) -> Any:
+    from ..python_files import function_of
+
+    return function_of(spec, "a transform is given as path/to/file.py:function")[2]
 
 
 def _moved(model: Any, device: str) -> Any:

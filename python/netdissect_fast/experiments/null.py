@@ -31,8 +31,8 @@ def null(
 ) -> Dissection:
     """Give every layer of a run its null scores: then its table has p- and q-values.
 
-    Each of the ``repeats`` shufflings counts all peaks once against the labels of other images that carry the same
-    categories; the network is not needed. See ``Null``.
+    Each of the ``repeats`` shufflings counts all peaks once against labels of other images that carry the category;
+    the network is not needed. See ``Null``.
 
     Parameters
     ----------
@@ -50,15 +50,15 @@ def null(
     Raises
     ------
     ArgumentError
-        a layer without peaks, another data set, no repeats, or no two images carry the same categories.
+        a layer without peaks, another data set, no repeats, or no two images carry the same category.
     """
     if repeats < 1:
         raise ArgumentError(f"repeats must be at least 1, got {repeats}")
     sources = saved(run, data, backend, threads, cache)
     labels = sources.labels
     pairings = [shuffled(labels, run.vocabulary, np.random.default_rng([seed, n])) for n in range(repeats + 1)]
-    if all(np.array_equal(pairing, np.arange(len(labels))) for pairing in pairings):
-        raise ArgumentError("no two images carry the same categories at the same label size: nothing can be shuffled")
+    if all((pairing == np.arange(len(labels))[:, None]).all() for pairing in pairings):
+        raise ArgumentError("no two images carry the same category at the same label size: nothing can be shuffled")
     for layer in run.values():
         held_out, *scores = (best_scores(layer, sources, pairing) for pairing in pairings)
         layer.null = Null(np.array(scores), held_out)
@@ -94,12 +94,16 @@ def null_rows(run: Dissection, iou_threshold: float = 0.04, q: float = 0.05) -> 
 
 
 def shuffled(labels: PackedLabels, vocabulary: Vocabulary, rng: np.random.Generator) -> Int64Array:
-    """Whose labels each image meets, int64 [N]: a random one of those with the same categories and label size."""
-    kinds = np.concatenate([labels.category_present(vocabulary).astype(np.int32), labels.grid], axis=1)
-    _, kind = np.unique(kinds, axis=0, return_inverse=True)
-    pairing = np.arange(len(labels))
-    for members in (np.flatnonzero(kind == k) for k in range(int(kind.max()) + 1)):
-        pairing[members] = rng.permutation(members)
+    """Whose labels each image meets, int64 [N, categories]: those of a random image that carries the category too.
+
+    A permutation among the images that carry it and have the same label size, one for each category.
+    """
+    present = labels.category_present(vocabulary)
+    pairing = np.repeat(np.arange(len(labels))[:, None], present.shape[1], axis=1)
+    _, size = np.unique(labels.grid, axis=0, return_inverse=True)
+    for category in range(present.shape[1]):
+        for members in (np.flatnonzero(present[:, category] & (size == k)) for k in range(int(size.max()) + 1)):
+            pairing[members, category] = rng.permutation(members)
     return pairing
 
 

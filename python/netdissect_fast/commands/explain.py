@@ -1,0 +1,51 @@
+"""``netdissect-fast explain``: which units made the network say so."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from ..errors import ArgumentError
+from .running import add_network, device_of, network
+
+
+def add(commands: Any) -> None:
+    """Add the command and its options."""
+    explain = commands.add_parser(
+        "explain",
+        help="which units contribute most to a class on an image, with their concepts and masks",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    explain.set_defaults(command=_explain)
+    option = explain.add_argument
+    option("run", type=Path, help="result folder of dissect --out, of the same network")
+    add_network(explain)
+    option("--image", type=Path, required=True, action="append", help="a photograph; may be given again")
+    option("--layer", help="default: the run's last")
+    option("--target", type=int, help="number of the class among the outputs; default: the highest")
+    option("--top", type=int, default=8, help="units to show")
+    option("--out", type=Path, help="folder for tables and figures")
+
+
+def _explain(arguments: argparse.Namespace) -> None:
+    from ..data.pictures import read_image
+    from ..experiments.explaining import explain
+    from ..experiments.rows import rows_text
+    from ..results import load
+
+    run = load(arguments.run)
+    layer = run[arguments.layer or list(run)[-1]]
+    model, preprocess = network(arguments, device_of(arguments))
+    names = [path.stem for path in arguments.image]
+    if len(set(names)) < len(names):
+        raise ArgumentError(f"two images have one name: {names}")
+    for path in arguments.image:
+        found = explain(
+            model, layer, read_image(str(path), None), arguments.target, preprocess=preprocess, top=arguments.top
+        )
+        print(f"{path}: output {found.target}, {found.score:.3f}\n{rows_text(found.rows[: arguments.top])}\n")
+        if arguments.out:
+            found.save(arguments.out, path.stem)
+    if arguments.out:
+        print(f"written to {arguments.out}")

@@ -1,0 +1,105 @@
+"""Detectors against training: a series of checkpoints dissected one after the other."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..data.dataset import ConceptDataset
+from ..dissection import dissect
+from ..errors import ArgumentError
+from ..layers import unwrap
+from ..plot import unique_detectors
+from ..results import Dissection, LayerResult, layer_folders
+from ..weights import load_weights
+from .rows import Rows, save_figure, save_rows
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from torch import nn
+
+    from ..layers import Layers
+
+
+@dataclass(frozen=True)
+class Series:
+    """The same layers with the weights of each checkpoint: results by file, in order; ``steps`` to draw them at."""
+
+    results: Mapping[Path, Dissection]
+    steps: Sequence[int]
+
+    def rows(self, iou_threshold: float = 0.04) -> Rows:
+        """One row a checkpoint and layer: detectors, unique detectors, and these by category."""
+        return [
+            {
+                "checkpoint": path.name,
+                "step": step,
+                "layer": name,
+                "units": len(layer.thresholds),
+                "detectors": sum(layer.detectors(iou_threshold).values()),
+                "unique": sum(layer.unique_detectors(iou_threshold).values()),
+                **layer.unique_detectors(iou_threshold),
+            }
+            for step, (path, result) in zip(self.steps, self.results.items(), strict=True)
+            for name, layer in result.items()
+        ]
+
+    def plot(self, layer: str, *, iou_threshold: float = 0.04, ax: Axes | None = None) -> Axes:
+        """Unique detectors of a layer against the step, in total and by category."""
+        layers: list[LayerResult] = [result[layer] for result in self.results.values()]
+        ax = unique_detectors(self.steps, layers, iou_threshold=iou_threshold, xlabel="step of training", ax=ax)
+        ax.set_title(layer)
+        return ax
+
+    def save(self, out: str | Path, iou_threshold: float = 0.04) -> list[Path]:
+        """Write training.csv and, with matplotlib, a figure for each layer."""
+        written = [save_rows(out, "training", self.rows(iou_threshold))]
+        first = next(iter(self.results.values()))
+        for name, folder in layer_folders(first.layers).items():
+            written += save_figure(out, f"training-{folder}", partial(self.plot, name, iou_threshold=iou_threshold))
+        return written
+
+
+def dissect_series(
+    model: nn.Module,
+    checkpoints: Sequence[str | Path],
+    data: ConceptDataset,
+    layers: Layers,
+    *,
+    out: str | Path | None = None,
+    **options: Any,
+) -> Series:
+    """Dissect a network with the weights of each file in turn; at the end the network has those of the last.
+
+    Parameters
+    ----------
+    model, data, layers, options :
+        as for ``dissect``.
+    checkpoints :
+        files of weights, put in the order of the last number in their names ("net_2000.pth" after "net_500.pth"), which
+        is the step; without numbers, or with one twice, steps count 0, 1, ...
+    out :
+        folder: each result in one named as its file, and training.csv with figures.
+
+    Raises
+    ------
+    ArgumentError for no files, or two of one name; ModelError where weights do not fit; and what ``dissect`` raises.
+    """
+    numbers = {Path(path): re.findall(r"\d+", Path(path).stem) for path in checkpoints}
+    names = [path.stem for path in numbers]
+    if not names or len(set(names)) < len(names):
+        raise ArgumentError(f"expected checkpoints of different names, at least one; got {names}")
+    paths = sorted(numbers, key=lambda path: (int(numbers[path][-1]) if numbers[path] else -1, path.name))
+    steps = [int(numbers[path][-1]) for path in paths] if all(numbers.values()) else []
+    results = {}
+    for path in paths:
+        load_weights(unwrap(model), path)
+        results[path] = dissect(model, data, layers, out=None if out is None else Path(out) / path.stem, **options)
+    series = Series(results, steps if len(set(steps)) == len(paths) else range(len(paths)))
+    if out is not None:
+        series.save(out)
+    return series
