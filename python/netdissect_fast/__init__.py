@@ -33,9 +33,17 @@ if TYPE_CHECKING:
     from .dissection import dissect
     from .errors import NetDissectError
     from .estimating import Estimate, estimate
+    from .experiments.ablating import ablate, sets_by_label, sets_by_rank
+    from .experiments.comparing import compare
+    from .experiments.curves import curve
+    from .experiments.explaining import explain
+    from .experiments.null import null
+    from .experiments.rotation import rotate
+    from .experiments.training import dissect_series
     from .grids import Grid
     from .hooks import Tokens, watch
     from .merging import merge
+    from .nulls import Null
     from .pages import Report, report
     from .peaks import Peaks
     from .results import Dissection, LayerResult, load
@@ -52,6 +60,7 @@ _WHERE = {
     "ImageLabels": "concepts",
     "LayerResult": "results",
     "NetDissectError": "errors",
+    "Null": "nulls",
     "PackedLabels": "concepts",
     "Peaks": "peaks",
     "Preprocess": "data.preprocess",
@@ -61,14 +70,23 @@ _WHERE = {
     "Tokens": "hooks",
     "UnitTable": "tables",
     "Vocabulary": "concepts",
+    "ablate": "experiments.ablating",
+    "compare": "experiments.comparing",
     "compare_csv": "tables",
+    "curve": "experiments.curves",
     "dissect": "dissection",
+    "dissect_series": "experiments.training",
     "estimate": "estimating",
+    "explain": "experiments.explaining",
     "load": "results",
     "merge": "merging",
+    "null": "experiments.null",
     "report": "pages",
+    "rotate": "experiments.rotation",
     "score": "scoring",
     "score_peaks": "scoring",
+    "sets_by_label": "experiments.ablating",
+    "sets_by_rank": "experiments.ablating",
     "show_config": "config",
     "watch": "hooks",
 }
@@ -83,6 +101,7 @@ __all__ = [
     "ImageLabels",
     "LayerResult",
     "NetDissectError",
+    "Null",
     "PackedLabels",
     "Peaks",
     "Preprocess",
@@ -93,15 +112,24 @@ __all__ = [
     "UnitTable",
     "Vocabulary",
     "__version__",
+    "ablate",
+    "compare",
     "compare_csv",
+    "curve",
     "dissect",
+    "dissect_series",
     "estimate",
+    "explain",
     "load",
     "merge",
+    "null",
     "plot",
     "report",
+    "rotate",
     "score",
     "score_peaks",
+    "sets_by_label",
+    "sets_by_rank",
     "show_config",
     "watch",
 ]

@@ -27,6 +27,7 @@ __all__ = [
     "LayerRef",
     "Tokens",
     "Watch",
+    "evaluating",
     "module_names",
     "pad_batch",
     "resolve_layers",
@@ -84,20 +85,29 @@ def watch(
 
     refs = resolve_layers(model, layers)
     run = Watch(unwrap(model), refs, consume, views_of(transform, refs), _by_layer(tokens, refs))
-    flags = [(module, module.training) for root in run.modules() for module in root.modules()]
     tensors = [tensor for root in run.modules() for tensor in (*root.parameters(), *root.buffers())]
     with ExitStack() as undo:
         cuda = {tensor.device for tensor in tensors if tensor.is_cuda}
         undo.enter_context(torch.random.fork_rng(devices=list(cuda)))
         if "torch._dynamo" in sys.modules:  # compiled parts skip hooks that came after their compilation
             undo.enter_context(torch.compiler.set_stance("force_eager"))
-        for module, flag in flags:
-            undo.callback(setattr, module, "training", flag)
-        for root in run.modules():
-            root.eval()
+        undo.enter_context(evaluating(*run.modules()))
         for ref in refs.values():
             undo.callback(ref.module.register_forward_hook(run.hook(ref)).remove)
         yield run
+
+
+@contextmanager
+def evaluating(*networks: nn.Module) -> Iterator[None]:
+    """Inside, networks are in evaluation mode; afterwards every submodule's training flag is as it was."""
+    flags = [(module, module.training) for network in networks for module in network.modules()]
+    try:
+        for network in networks:
+            network.eval()
+        yield
+    finally:
+        for module, flag in flags:
+            module.training = flag
 
 
 class Watch:

@@ -14,7 +14,7 @@ from ..data.dataset import ConceptDataset
 from ..data.loading import Preprocessing, image_batches
 from ..data.preprocess import from_model
 from ..errors import ArgumentError, LayerError, ModelError
-from ..hooks import resolve_layers, unwrap, watch
+from ..hooks import evaluating, resolve_layers, unwrap
 from ..plot import lines
 from ..preparing import device_and_dtype
 from ..results import LayerResult
@@ -108,7 +108,7 @@ def ablate(
     right: list[Int64Array] = []
     plain: list[Int64Array] = []
     answers: dict[str, list[Int64Array]] = {name: [] for name in sets}
-    with watch(model, (), lambda name, maps: None):  # evaluation mode, and the model left as it was
+    with evaluating(unwrap(model)):
         for first, images in image_batches(data, prepare, batch_size, workers):
             batch = images.to(*where)
             plain.append(_answers(model, batch))

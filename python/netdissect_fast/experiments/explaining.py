@@ -13,7 +13,7 @@ from ..data.loading import Preprocessing
 from ..data.preprocess import from_model
 from ..data.whole_image import as_input
 from ..errors import ArgumentError, LayerError, ModelError, require
-from ..hooks import Tokens, resolve_layers, unwrap
+from ..hooks import Tokens, evaluating, resolve_layers, unwrap
 from ..maps import as_maps
 from ..pages.pictures import Masks
 from ..preparing import device_and_dtype
@@ -157,13 +157,11 @@ def _gradient(
         kept.append(output.detach().clone().requires_grad_())
         return kept[0].clone()  # what follows may change it in place
 
-    flags = [(module, module.training) for module in network.modules()]
     handle = ref.module.register_forward_hook(cut)
     try:
-        network.eval()
-        with torch.enable_grad():
+        with evaluating(network), torch.enable_grad():
             output = network(batch)
-            if not isinstance(output, torch.Tensor) or output.numel() != output.shape[-1] * output[..., 0].numel():
+            if not isinstance(output, torch.Tensor) or not output.numel():
                 raise ModelError(f"the model gives a {type(output).__name__}; an explanation needs a row of scores")
             scores = output.reshape(-1)
             target = int(scores.argmax()) if target is None else target
@@ -174,8 +172,6 @@ def _gradient(
             (gradient,) = torch.autograd.grad(scores[target], kept, allow_unused=True)
     finally:
         handle.remove()
-        for module, flag in flags:
-            module.training = flag
     if gradient is None:
         raise LayerError(f"output {target} does not depend on layer {layer!r}")
     maps, slope = (as_maps(layer, tensor, tokens, batch)[0].float().cpu().numpy() for tensor in (kept[0], gradient))
