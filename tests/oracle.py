@@ -119,8 +119,10 @@ def dissect(
                     found.unit_area[k, c] += sum(map(sum, on))
     for k in range(units):
         for n in numbers:
-            area = found.unit_area[k, category[n]] if category[n] >= 0 else 0
-            union = area + found.concept_area[n] - found.intersection[k, n]
+            if category[n] < 0:  # no image carries its category
+                found.iou[k, n] = 0.0
+                continue
+            union = found.unit_area[k, category[n]] + found.concept_area[n] - found.intersection[k, n]
             found.iou[k, n] = found.intersection[k, n] / union if union else 0.0
         _label(found, k, numbers, category, categories)
     return found

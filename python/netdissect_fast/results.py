@@ -172,7 +172,7 @@ class LayerResult:
         return cls(name, counts, flush(thresholds), vocabulary, grid, numbers, peaks, null)
 
 
-@dataclass
+@dataclass(repr=False)
 class Dissection(Mapping[str, LayerResult]):
     """The layers dissected in one run, by name; ``run`` holds its settings, versions, data set and timings.
 
@@ -182,6 +182,10 @@ class Dissection(Mapping[str, LayerResult]):
     layers: dict[str, LayerResult]
     run: dict[str, Any] = field(default_factory=dict)
     data: ConceptDataset | None = field(default=None, repr=False, compare=False)
+
+    def __repr__(self) -> str:
+        layers = ", ".join(map(repr, self.layers.values())) or "no layer"
+        return f"Dissection({self.run.get('model', 'a network')}: {layers})"
 
     def __getitem__(self, name: str) -> LayerResult:
         if name not in self.layers:
