@@ -29,6 +29,7 @@ __all__ = [
     "Watch",
     "evaluating",
     "module_names",
+    "outputs",
     "pad_batch",
     "resolve_layers",
     "static_batch_size",
@@ -89,8 +90,6 @@ def watch(
     with ExitStack() as undo:
         cuda = {tensor.device for tensor in tensors if tensor.is_cuda}
         undo.enter_context(torch.random.fork_rng(devices=list(cuda)))
-        if "torch._dynamo" in sys.modules:  # compiled parts skip hooks that came after their compilation
-            undo.enter_context(torch.compiler.set_stance("force_eager"))
         undo.enter_context(evaluating(*run.modules()))
         for ref in refs.values():
             undo.callback(ref.module.register_forward_hook(run.hook(ref)).remove)
@@ -99,15 +98,30 @@ def watch(
 
 @contextmanager
 def evaluating(*networks: nn.Module) -> Iterator[None]:
-    """Inside, networks are in evaluation mode; afterwards every submodule's training flag is as it was."""
+    """Inside, networks are in evaluation mode and run uncompiled; afterwards all training flags are as they were."""
+    import torch
+
     flags = [(module, module.training) for network in networks for module in network.modules()]
+    with ExitStack() as undo:
+        if "torch._dynamo" in sys.modules:  # compiled parts skip hooks that came after their compilation
+            undo.enter_context(torch.compiler.set_stance("force_eager"))
+        try:
+            for network in networks:
+                network.eval()
+            yield
+        finally:
+            for module, flag in flags:
+                module.training = flag
+
+
+def outputs(model: nn.Module, batch: Tensor) -> Any:
+    """What the plain network gives for a batch [B, C, Y, X], padded where it wants that; ModelError where it raises."""
     try:
-        for network in networks:
-            network.eval()
-        yield
-    finally:
-        for module, flag in flags:
-            module.training = flag
+        return unwrap(model)(pad_batch(model, batch))
+    except NetDissectError:
+        raise
+    except Exception as error:
+        raise _model_error(error, batch, ()) from error
 
 
 class Watch:

@@ -68,7 +68,7 @@ class Null:
             null = cls(arrays["scores"], arrays["held_out"])
         except KeyError as error:
             raise DataError(path, f"has no array {error}") from error
-        if null.scores.shape != (null.repeats, units) or null.held_out.shape != (units,):
+        if null.scores.ndim != 2 or null.scores.shape[1] != units or null.held_out.shape != (units,):
             raise DataError(path, f"does not hold null scores of {units} units")
         for scores in (null.scores, null.held_out):
             if scores.dtype != np.float64 or not ((scores >= 0) & (scores <= 1)).all():

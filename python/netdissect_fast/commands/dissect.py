@@ -61,6 +61,9 @@ def _series(arguments: argparse.Namespace, run: Opened) -> None:
         raise ArgumentError(f"--checkpoints {pattern}: there is no such file")
     if arguments.weights is not None or arguments.shard is not None:
         raise ArgumentError("--checkpoints are the weights of whole runs: leave out --weights and --shard")
-    series = dissect_series(run.model, paths, run.data, run.layers, **run.options, **saving(arguments))
+    series = dissect_series(
+        run.model, paths, run.data, run.layers, iou_threshold=arguments.iou_threshold,
+        **run.options, **saving(arguments),
+    )  # fmt: skip
     if not run.rank:
         print(rows_text(series.rows(arguments.iou_threshold)))

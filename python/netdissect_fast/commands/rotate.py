@@ -31,7 +31,8 @@ def _rotate(arguments: argparse.Namespace) -> None:
     alphas = arguments.alphas if isinstance(arguments.alphas, tuple) else (arguments.alphas,)
     with opened(arguments) as run:
         rotation = rotate(
-            run.model, run.data, run.layers, alphas=alphas, seeds=arguments.seeds, **run.options, **saving(arguments),
+            run.model, run.data, run.layers, alphas=alphas, seeds=arguments.seeds,
+            iou_threshold=arguments.iou_threshold, **run.options, **saving(arguments),
         )  # fmt: skip
     if not run.rank:
         print(rows_text(rotation.means(arguments.iou_threshold)))

@@ -14,7 +14,7 @@ from ..data.dataset import ConceptDataset
 from ..data.loading import Preprocessing, image_batches
 from ..data.preprocess import from_model
 from ..errors import ArgumentError, LayerError, ModelError
-from ..hooks import evaluating, resolve_layers, unwrap
+from ..hooks import evaluating, outputs, resolve_layers, unwrap
 from ..plot import lines
 from ..preparing import device_and_dtype
 from ..results import LayerResult
@@ -104,6 +104,8 @@ def ablate(
     """
     if targets is not None and len(targets) != len(data):
         raise ArgumentError(f"there are {len(data)} images, but {len(targets)} targets")
+    if batch_size < 1:
+        raise ArgumentError(f"batch_size must be at least 1, got {batch_size}")
     where, prepare = device_and_dtype(model, "auto"), preprocess or from_model(model)
     right: list[Int64Array] = []
     plain: list[Int64Array] = []
@@ -161,7 +163,7 @@ def _answers(model: nn.Module, batch: Tensor) -> Int64Array:
     import torch
 
     with torch.no_grad():
-        output = unwrap(model)(batch)
-    if not isinstance(output, torch.Tensor) or output.numel() == 0 or len(output) != len(batch):
+        output = outputs(model, batch)
+    if not isinstance(output, torch.Tensor) or not output.numel() or not output.ndim or len(output) < len(batch):
         raise ModelError(f"the model gives a {type(output).__name__}; ablation needs a row of scores for each image")
-    return np.asarray(output.reshape(len(batch), -1).argmax(1).cpu().numpy(), np.int64)
+    return np.asarray(output[: len(batch)].reshape(len(batch), -1).argmax(1).cpu().numpy(), np.int64)

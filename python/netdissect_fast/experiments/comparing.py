@@ -95,6 +95,8 @@ def compare(
 
     ``count``: see ``LayerResult.detectors``. ArgumentError where two have one name, or there is none.
     """
+    if not isinstance(runs, Mapping) and any(isinstance(run, Dissection) for run in runs):
+        raise ArgumentError("a dissection has no name of its own: give a dict of names and results")
     named = runs.items() if isinstance(runs, Mapping) else [(run.name, run) for run in runs]
     tables: list[tuple[str, UnitTable]] = []
     for name, run in named:

@@ -129,6 +129,8 @@ def curve(
     ArgumentError
         a layer without peaks, a quantile larger than the run's, or another data set.
     """
+    if seed < 0:
+        raise ArgumentError(f"seed must be 0 or larger, got {seed}")
     sources = saved(run, data, backend, threads, cache)
     own = max(layer.require_peaks().quantile for layer in run.values())
     asked = {exact_quantile(quantile) for quantile in quantiles or [own / part for part in PARTS]}

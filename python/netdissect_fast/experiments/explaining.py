@@ -13,7 +13,7 @@ from ..data.loading import Preprocessing
 from ..data.preprocess import from_model
 from ..data.whole_image import as_input
 from ..errors import ArgumentError, LayerError, ModelError, require
-from ..hooks import Tokens, evaluating, resolve_layers, unwrap
+from ..hooks import Tokens, evaluating, outputs, pad_batch, resolve_layers, unwrap
 from ..maps import as_maps
 from ..pages.pictures import Masks
 from ..preparing import device_and_dtype
@@ -108,11 +108,17 @@ def explain(
     """
     where = device_and_dtype(model, "auto")
     batch = as_input((preprocess or from_model(model))(image))[None].to(*where)
+    batch = pad_batch(model, batch)  # the image again and again where the network takes so many
     maps, gradient, scores, target = _gradient(model, layer.name, batch, target, tokens)
     if len(maps) != len(layer.thresholds):
         raise ArgumentError(
             f"layer {layer.name!r} has {len(maps)} units in this network, {len(layer.thresholds)} in the result: "
             "explain a dissection of all units, without transform"
+        )
+    if maps.shape[1:] != layer.grid.size:
+        raise ArgumentError(
+            f"layer {layer.name!r} has maps of {maps.shape[1:]} here, {layer.grid.size} in the result: "
+            "give the image the size that the run had (preprocess)"
         )
     contribution = (maps * gradient).sum(axis=(1, 2), dtype=np.float64)
     pooled = maps.mean(axis=(1, 2), dtype=np.float64)
@@ -160,15 +166,17 @@ def _gradient(
     handle = ref.module.register_forward_hook(cut)
     try:
         with evaluating(network), torch.enable_grad():
-            output = network(batch)
-            if not isinstance(output, torch.Tensor) or not output.numel():
+            output = outputs(model, batch)
+            if not isinstance(output, torch.Tensor) or not output.numel() or output.numel() % len(batch):
                 raise ModelError(f"the model gives a {type(output).__name__}; an explanation needs a row of scores")
-            scores = output.reshape(-1)
+            scores = output.reshape(len(batch), -1)[0]
             target = int(scores.argmax()) if target is None else target
             if not 0 <= target < len(scores):
                 raise ArgumentError(f"target must be 0 to {len(scores) - 1}, the network's outputs; got {target}")
             if not kept:
                 raise LayerError(f"layer {layer!r} did not run")
+            if not scores.requires_grad:
+                raise LayerError(f"output {target} does not depend on layer {layer!r}, or runs without gradients")
             (gradient,) = torch.autograd.grad(scores[target], kept, allow_unused=True)
     finally:
         handle.remove()

@@ -54,6 +54,8 @@ def null(
     """
     if repeats < 1:
         raise ArgumentError(f"repeats must be at least 1, got {repeats}")
+    if seed < 0:
+        raise ArgumentError(f"seed must be 0 or larger, got {seed}")
     sources = saved(run, data, backend, threads, cache)
     labels = sources.labels
     pairings = [shuffled(labels, run.vocabulary, np.random.default_rng([seed, n])) for n in range(repeats + 1)]
@@ -101,6 +103,7 @@ def shuffled(labels: PackedLabels, vocabulary: Vocabulary, rng: np.random.Genera
     present = labels.category_present(vocabulary)
     pairing = np.repeat(np.arange(len(labels))[:, None], present.shape[1], axis=1)
     _, size = np.unique(labels.grid, axis=0, return_inverse=True)
+    size = size.reshape(-1)  # NumPy 2.0.0 gives a column
     for category in range(present.shape[1]):
         for members in (np.flatnonzero(present[:, category] & (size == k)) for k in range(int(size.max()) + 1)):
             pairing[members, category] = rng.permutation(members)

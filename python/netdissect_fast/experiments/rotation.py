@@ -8,8 +8,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from ..data.dataset import ConceptDataset
 from ..dissection import dissect
+from ..distributed import find_ranks
 from ..errors import ArgumentError, require
 from ..hooks import resolve_layers
 from ..plot import lines
@@ -66,6 +69,7 @@ class Rotation:
         """Unique detectors of a layer (the first) against alpha, by category: means over seeds; of each seed a dot."""
         layer = layer or next(iter(self.views))[0]
         means = [row for row in self.means(iou_threshold) if row["layer"] == layer]
+        means.sort(key=lambda row: float(row["alpha"]))
         if not means:
             raise ArgumentError(
                 f"layer {layer!r} was not rotated; there are {', '.join({key[0] for key in self.views})}"
@@ -88,7 +92,6 @@ class Rotation:
         folders = layer_folders(dict.fromkeys(layer for layer, _, _ in self.views))
         for layer, name in folders.items():
             draw = partial(self.plot, layer, iou_threshold=iou_threshold)
-            draw = partial(self.plot, layer, iou_threshold=iou_threshold)
             written += save_figure(out, f"rotation-{name}", draw)
         return written
 
@@ -100,6 +103,7 @@ def rotate(
     *,
     alphas: Sequence[float] = (0, 0.25, 0.5, 0.75, 1),
     seeds: int | Sequence[int] = 3,
+    iou_threshold: float = 0.04,
     out: str | Path | None = None,
     **options: Any,
 ) -> Rotation:
@@ -117,8 +121,11 @@ def rotate(
         how far to rotate; 0 is always among them.
     seeds :
         of Q: how many (0, 1, ...), or which.
+    iou_threshold :
+        of rotation.csv and the figures.
     out :
-        folder for the dissection, rotation.csv, and figures where matplotlib is there.
+        folder for the dissection, rotation.csv, and figures where matplotlib is there. Of a shard only the shard is
+        left there: when all are, the same call without ``shard`` ends the run.
 
     Raises
     ------
@@ -127,8 +134,10 @@ def rotate(
     require("scipy.linalg", "experiments")
     chosen = list(range(seeds)) if isinstance(seeds, int) else list(seeds)
     turned = [float(alpha) for alpha in alphas if alpha]
-    if not chosen or len(set(chosen)) < len(chosen) or len(set(turned)) < len(turned):
-        raise ArgumentError(f"alphas and seeds must be there, each once; got alphas={alphas}, seeds={seeds}")
+    if not chosen or min(chosen) < 0 or len(set(chosen)) < len(chosen):
+        raise ArgumentError(f"seeds must be at least one, different and not negative; got {seeds}")
+    if not np.isfinite(turned).all() or len({f"{alpha:g}" for alpha in turned}) < len(turned):
+        raise ArgumentError(f"alphas must be finite, and differ in their first six digits; got {alphas}")
     if "transform" in options:
         raise ArgumentError("rotate() has its own transforms: rotate a transformed layer by dissect(transform=...)")
     names = {f"alpha {alpha:g} seed {seed}": (alpha, seed) for alpha in turned for seed in chosen}
@@ -140,6 +149,6 @@ def rotate(
         views[layer, 0.0, None] = f"{layer} alpha 0"
         views |= {(layer, *which): f"{layer} {name}" for name, which in names.items()}
     rotation = Rotation(result, views)
-    if out is not None:
-        rotation.save(out)
+    if out is not None and result.layers and not find_ranks(options.get("group", "auto")).rank:
+        rotation.save(out, iou_threshold)
     return rotation

@@ -30,7 +30,10 @@ def random_rotation(units: int, seed: int) -> Float64Array:
 
 
 def rotation_power(rotation: Float64Array, alpha: float) -> Float64Array:
-    """Q^α on the geodesic from I (α = 0) to Q (α = 1), float64 [K, K]. MissingExtra without scipy."""
+    """Q^α on the geodesic from I (α = 0) to Q (α = 1), float64 [K, K].
+
+    ArgumentError for a reflection; MissingExtra without scipy.
+    """
     z, planes = _planes(rotation)
     return _turned(z, planes, alpha)
 
@@ -52,6 +55,8 @@ def _planes(rotation: Float64Array) -> tuple[Float64Array, list[tuple[int, int, 
         if t[place, place] < 0:
             half.append(place)
         place += 1
+    if len(half) % 2:
+        raise ArgumentError("a reflection, whose determinant is -1, has no way from the identity to it")
     return z, planes + [(one, two, np.pi) for one, two in zip(half[::2], half[1::2], strict=True)]
 
 

@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from ..errors import require
 from ..plot import detached
 from ..storage import atomic_file, write_text
 
@@ -61,8 +62,9 @@ def save_figure(out: str | Path, name: str, draw: Callable[[], Axes]) -> list[Pa
     paths = [Path(out) / f"{name}.{kind}" for kind in ("png", "svg")]
     with detached():
         figure: Any = draw().figure
+    same = {"svg.hashsalt": "netdissect_fast"}  # the same figure is the same file
     for path in paths:
-        with atomic_file(path) as file:
-            metadata = {"Date": None} if path.suffix == ".svg" else {}  # the same figure is the same file
+        with atomic_file(path) as file, require("matplotlib", "report").rc_context(same):
+            metadata = {"Date": None} if path.suffix == ".svg" else {}
             figure.savefig(file, format=path.suffix[1:], dpi=200, metadata=metadata)
     return paths

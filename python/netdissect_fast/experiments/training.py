@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..data.dataset import ConceptDataset
 from ..dissection import dissect
+from ..distributed import find_ranks
 from ..errors import ArgumentError
 from ..layers import unwrap
 from ..plot import unique_detectors
@@ -70,6 +71,7 @@ def dissect_series(
     data: ConceptDataset,
     layers: Layers,
     *,
+    iou_threshold: float = 0.04,
     out: str | Path | None = None,
     **options: Any,
 ) -> Series:
@@ -82,6 +84,8 @@ def dissect_series(
     checkpoints :
         files of weights, put in the order of the last number in their names ("net_2000.pth" after "net_500.pth"), which
         is the step; without numbers, or with one twice, steps count 0, 1, ...
+    iou_threshold :
+        of training.csv and the figures.
     out :
         folder: each result in one named as its file, and training.csv with figures.
 
@@ -100,6 +104,6 @@ def dissect_series(
         load_weights(unwrap(model), path)
         results[path] = dissect(model, data, layers, out=None if out is None else Path(out) / path.stem, **options)
     series = Series(results, steps if len(set(steps)) == len(paths) else range(len(paths)))
-    if out is not None:
-        series.save(out)
+    if out is not None and any(results.values()) and not find_ranks(options.get("group", "auto")).rank:
+        series.save(out, iou_threshold)
     return series
