@@ -169,38 +169,6 @@ class PackedLabels:
             whole=flat(self.whole, self.whole_start),
         )
 
-    def mixed(self, pairing: Int64Array, category: Int32Array) -> PackedLabels:
-        """A copy of the labels of n images, where each category's concepts come from an image of its own.
-
-        pairing   int64 [n, categories]: from which image; all of a row have the same label size
-        category  int32 [C]: of each concept; those of none (−1) are left out
-        """
-        return PackedLabels.join([self._mixed(row, category) for row in pairing])
-
-    def _mixed(self, images: Int64Array, category: Int32Array) -> PackedImage:
-        columns, areas, words, whole = [], [], [], []
-        for wanted, image in enumerate(images):
-            slots = slice(self.slot_start[image], self.slot_start[image + 1])
-            concept = self.slot_concept[slots]
-            mine = np.flatnonzero((concept >= 0) & (category[concept] == wanted))
-            if len(mine):
-                columns.append(concept[mine])
-                areas.append(self.slot_area[slots][mine])
-                flat = self.words[self.word_start[image] : self.word_start[image + 1]]
-                words.append(flat.reshape(-1, len(concept))[:, mine])
-            everywhere = self.whole[self.whole_start[image] : self.whole_start[image + 1]]
-            whole.append(everywhere[category[everywhere] == wanted])
-        size = (int(self.grid[images[0], 0]), int(self.grid[images[0], 1])) if len(images) else (0, 0)
-        tiles = ((size[0] + 7) // 8) * ((size[1] + 7) // 8)
-        empty = -sum(map(len, columns)) % 8  # slots come in eights
-        return PackedImage(
-            size,
-            np.concatenate([*columns, np.full(empty, -1, np.int32)]).astype(np.int32),
-            np.concatenate([*areas, np.zeros(empty, np.int32)]).astype(np.int32),
-            np.concatenate([*words, np.zeros((tiles, empty), np.uint64)], axis=1),
-            np.concatenate([np.zeros(0, np.int32), *whole]),
-        )
-
     def masks(self, image: int) -> dict[int, BoolArray]:
         """L: column of each concept of an image → bool [Y, X] (SPEC 4)."""
         size = int(self.grid[image, 0]), int(self.grid[image, 1])

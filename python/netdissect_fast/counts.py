@@ -14,6 +14,7 @@ from .concepts import PackedLabels, Vocabulary
 from .crops import Crops
 from .errors import ArgumentError
 from .grids import AxisTable, Grid
+from .pairing import Paired
 from .types import BoolArray, Float32Array, Float64Array, Int32Array, Int64Array
 
 CategoryRule: TypeAlias = Literal["image", "none"]
@@ -115,14 +116,14 @@ class Counter:
         labels: PackedLabels,  # of all images
         vocabulary: Vocabulary,
         category_rule: CategoryRule = "image",
-        pairing: Int64Array | None = None,  # [N, categories]: whose labels each image meets; None: its own
+        paired: Paired | None = None,  # the labels that each image meets; None: its own
     ) -> None:
         check_option("category_rule", category_rule, CategoryRule)
         self.thresholds, self.grid, self.labels = np.ascontiguousarray(thresholds, np.float32), grid, labels
         self.present: BoolArray = labels.category_present(vocabulary)
         if category_rule == "none":
             self.present = np.ones_like(self.present)
-        self._vocabulary, self._pairing = vocabulary, pairing
+        self._vocabulary, self._met = vocabulary, paired or labels
         self._concept_area = labels.concept_area(len(vocabulary))
         image_pixels = labels.grid[:, 0].astype(np.int64) * labels.grid[:, 1]
         self._pixels = image_pixels @ self.present.astype(np.int64)
@@ -156,16 +157,11 @@ class Counter:
                 self.thresholds,
                 self._axes[size],
                 self.grid.size,
-                self._labels(begin, end),
+                self._met.of_images(begin, end),
                 self.present[begin:end],
                 *self._sums,
             )
             backend.count(job)
-
-    def _labels(self, first: int, last: int) -> PackedLabels:
-        if self._pairing is None:
-            return self.labels.of_images(first, last)
-        return self.labels.mixed(self._pairing[first:last], self._vocabulary.category)
 
     def _runs(self, first: int, last: int) -> Iterator[tuple[int, int]]:
         """Cut images into runs of one label size, at most _CHUNK long."""

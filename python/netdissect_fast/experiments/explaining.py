@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from PIL.Image import Image
     from torch import Tensor, nn
 
+_PIXELS = 224  # of a picture in a figure
+
 
 @dataclass(frozen=True)
 class Explanation:
@@ -47,11 +49,12 @@ class Explanation:
     def plot(self, ax: Axes | None = None) -> Axes:
         """The image and, beside it, as often as there are masks, the same bright where a unit is on."""
         pyplot = require("matplotlib.figure", "report")
-        pixels = np.asarray(self.image.convert("RGB"))
+        step = max(1, max(self.image.size) // _PIXELS)  # every so-many-th pixel is enough
+        pixels = np.asarray(self.image.convert("RGB"))[::step, ::step]
         panels = [("", pixels)]
         for row, mask in zip(self.rows, self.masks, strict=False):
             title = f"{row['unit']} {row['label']}\n{row['contribution']:+.2f}"
-            panels.append((title, np.where(mask[..., None], pixels, pixels // 4)))
+            panels.append((title, np.where(mask[::step, ::step, None], pixels, pixels // 4)))
         if ax is None:
             ax = pyplot.Figure(figsize=(1.7 * len(panels), 2.3), layout="constrained").subplots()
         assert ax is not None

@@ -12,6 +12,7 @@ from ..counts import Counter, UnitLabels
 from ..data.dataset import ConceptDataset
 from ..errors import ArgumentError
 from ..nulls import Null
+from ..pairing import ByCategory, Paired
 from ..results import Dissection, LayerResult, layer_folders
 from ..storage import only_writer
 from ..types import Float64Array, Int64Array
@@ -61,8 +62,9 @@ def null(
     pairings = [shuffled(labels, run.vocabulary, np.random.default_rng([seed, n])) for n in range(repeats + 1)]
     if all((pairing == np.arange(len(labels))[:, None]).all() for pairing in pairings):
         raise ArgumentError("no two images carry the same category at the same label size: nothing can be shuffled")
+    by_category = ByCategory(labels, run.vocabulary.category, len(run.vocabulary.categories))
     for layer in run.values():
-        held_out, *scores = (best_scores(layer, sources, pairing) for pairing in pairings)
+        held_out, *scores = (best_scores(layer, sources, Paired(by_category, pairing)) for pairing in pairings)
         layer.null = Null(np.array(scores), held_out)
     if out is not None:
         with only_writer(Path(out)):
@@ -110,9 +112,9 @@ def shuffled(labels: PackedLabels, vocabulary: Vocabulary, rng: np.random.Genera
     return pairing
 
 
-def best_scores(layer: LayerResult, sources: Saved, pairing: Int64Array | None = None) -> Float64Array:
-    """IoU of each unit's overall label, float64 [U], where every image meets the labels that ``pairing`` says."""
+def best_scores(layer: LayerResult, sources: Saved, paired: Paired | None = None) -> Float64Array:
+    """IoU of each unit's overall label, float64 [U], where every image meets the labels of ``paired``, else its own."""
     words, peaks = layer.vocabulary, layer.require_peaks()
-    counter = Counter(layer.thresholds, layer.grid, sources.labels, words, sources.category_rule, pairing)
+    counter = Counter(layer.thresholds, layer.grid, sources.labels, words, sources.category_rule, paired)
     counter.add(peaks.crops, 0, peaks.images, sources.backend)
     return UnitLabels.of(counter.counts.iou(words), words).top()[2]
