@@ -67,3 +67,5 @@ def _series(arguments: argparse.Namespace, run: Opened) -> None:
     )  # fmt: skip
     if not run.rank:
         print(rows_text(series.rows(arguments.iou_threshold)))
+        if arguments.out:
+            print(f"written to {arguments.out}")

@@ -143,6 +143,8 @@ def silenced(model: nn.Module, layer: str | nn.Module, units: Sequence[int]) -> 
     import torch
 
     ((name, ref),) = resolve_layers(model, layer).items()
+    if ref.occurrence is not None or ref.key is not None:
+        raise LayerError(f"layer {name!r} cannot be silenced in one of its calls or outputs: give {ref.path!r}")
     chosen = torch.as_tensor(list(units), dtype=torch.long)
 
     def hook(module: nn.Module, inputs: Any, output: Any) -> Tensor:

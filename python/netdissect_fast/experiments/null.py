@@ -14,7 +14,7 @@ from ..errors import ArgumentError
 from ..nulls import Null
 from ..pairing import ByCategory, Paired
 from ..results import Dissection, LayerResult, layer_folders
-from ..storage import only_writer
+from ..storage import only_writer, read_json
 from ..types import Float64Array, Int64Array
 from .saved import Saved, saved
 
@@ -57,6 +57,10 @@ def null(
         raise ArgumentError(f"repeats must be at least 1, got {repeats}")
     if seed < 0:
         raise ArgumentError(f"seed must be 0 or larger, got {seed}")
+    for layer in run.values():
+        layer.require_peaks()
+    if out is not None and list(read_json(Path(out) / "run.json").get("layers", ())) != list(run):
+        raise ArgumentError(f"{out} is not the folder of this run: it has other layers")
     sources = saved(run, data, backend, threads, cache)
     labels = sources.labels
     pairings = [shuffled(labels, run.vocabulary, np.random.default_rng([seed, n])) for n in range(repeats + 1)]

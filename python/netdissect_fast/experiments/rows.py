@@ -20,9 +20,11 @@ Rows: TypeAlias = Sequence[Mapping[str, Any]]
 
 
 def rows_csv(rows: Rows) -> str:
-    """A header and a line for each row; floats as Python's repr."""
+    """A header and a line for each row, nothing without rows; floats as Python's repr."""
+    if not rows:
+        return ""
     text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]) if rows else [], lineterminator="\n")
+    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     return text.getvalue()

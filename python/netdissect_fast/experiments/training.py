@@ -100,6 +100,8 @@ def dissect_series(
     paths = sorted(numbers, key=lambda path: (int(numbers[path][-1]) if numbers[path] else -1, path.name))
     steps = [int(numbers[path][-1]) for path in paths] if all(numbers.values()) else []
     results = {}
+    for path in paths:  # all are tried before the first run
+        load_weights(unwrap(model), path)
     for path in paths:
         load_weights(unwrap(model), path)
         results[path] = dissect(model, data, layers, out=None if out is None else Path(out) / path.stem, **options)

@@ -148,7 +148,7 @@ def _write_layer(site: Site, shared: Shared, layer: Layer, names: list[str]) -> 
     facts = {
         **(shared.facts if layer.result is not None else {}),
         **_grid_facts(layer),
-        "Detectors": f"{detectors} of {len(layer.rows)} units",
+        "Detectors": f"{detectors} of {len(layer.rows)} units" + _by_chance(layer),
         "Unique detectors": f"{unique} concepts",
         "Counted in every category": f"{layer.per_category[0]} detectors, {layer.per_category[1]} unique",
         "Chance level": f"{layer.chance:.4f} (median IoU of a random mask)"
@@ -162,6 +162,15 @@ def _write_layer(site: Site, shared: Shared, layer: Layer, names: list[str]) -> 
         strips=strips, most_images=shared.look.images, rows_at_once=ROWS_AT_ONCE,
         note=_why_no_pictures(shared, layer) if strips is None else "",
     )  # fmt: skip
+
+
+def _by_chance(layer: Layer) -> str:
+    """What a null says of the layer's detectors; nothing where it was not asked."""
+    if layer.result is None or layer.result.null is None:
+        return ""
+    expected = layer.result.null.expected_detectors(layer.iou_threshold)
+    sure = sum(row.detector and row.q <= 0.05 for row in layer.rows)
+    return f"; {expected:.1f} expected by chance, {sure} sure (q ≤ 0.05)"
 
 
 def _grid_facts(layer: Layer) -> dict[str, str]:
@@ -187,6 +196,7 @@ def _write_units(site: Site, shared: Shared, layer: Layer) -> None:
             "Label": f"{row.label} ({row.category})" if row.label else "none: it meets no concept",
             "IoU": f"{row.iou:.4f}",
             "Chance": f"{row.chance:.4f}",
+            **({} if layer.table.q is None else {"q (share of chance)": f"{row.q:.3g}"}),
             "Detector": "yes" if row.detector else "no",
             "Rank": f"{place + 1} of {len(layer.rows)}",
             "Threshold T": f"{row.threshold:.6g}",
