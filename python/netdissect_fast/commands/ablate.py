@@ -7,17 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import DataError
+from .options import new_command
 from .running import add_network, device_of, network
 
 
 def add(commands: Any) -> None:
     """Add the command and its options."""
-    ablate = commands.add_parser(
-        "ablate",
-        help="accuracy when units are silenced, by label or by rank",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
-    ablate.set_defaults(command=_ablate)
+    ablate = new_command(commands, "ablate", "accuracy when units are silenced, by label or by rank", _ablate)
     option = ablate.add_argument
     option("run", type=Path, help="result folder of dissect --out, of the same network")
     add_network(ablate)

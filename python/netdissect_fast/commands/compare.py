@@ -6,17 +6,18 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from .options import new_command
 from .saved import tables_of
 
 
 def add(commands: Any) -> None:
     """Add the command and its options."""
-    compare = commands.add_parser(
+    compare = new_command(
+        commands,
         "compare",
-        help="networks, layers or trainings side by side: detectors by category, concepts gained and lost",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        "networks, layers or trainings side by side: detectors by category, concepts gained and lost",
+        _compare,
     )
-    compare.set_defaults(command=_compare)
     option = compare.add_argument
     option(
         "runs",

@@ -6,18 +6,15 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from .options import names_of, numbers_of
+from .options import names_of, new_command, numbers_of
 from .saved import add_saved, loaded
 
 
 def add(commands: Any) -> None:
     """Add the command and its options."""
-    curve = commands.add_parser(
-        "curve",
-        help="detectors at smaller quantiles and other IoU thresholds, from the saved peaks",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    curve = new_command(
+        commands, "curve", "detectors at smaller quantiles and other IoU thresholds, from the saved peaks", _curve
     )
-    curve.set_defaults(command=_curve)
     add_saved(curve)
     option = curve.add_argument
     option("--quantiles", type=names_of, help="up to the run's own; default: that, and down to a fiftieth of it")

@@ -8,16 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ArgumentError
-from .options import shard_of
+from .options import new_command, shard_of
 from .running import Opened, add_running, opened, saving
 
 
 def add(commands: Any) -> None:
     """Add the command and its options."""
-    dissect = commands.add_parser(
-        "dissect", help="dissect layers of a network", formatter_class=argparse.ArgumentDefaultsHelpFormatter
-    )
-    dissect.set_defaults(command=_dissect)
+    dissect = new_command(commands, "dissect", "dissect layers of a network", _dissect)
     add_running(dissect)
     option = dissect.add_argument
     option("--dry-run", action="store_true", help="estimate memory and time from a few batches; write nothing")

@@ -7,17 +7,18 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ArgumentError
+from .options import new_command
 from .running import add_network, device_of, network
 
 
 def add(commands: Any) -> None:
     """Add the command and its options."""
-    explain = commands.add_parser(
+    explain = new_command(
+        commands,
         "explain",
-        help="which units contribute most to a class on an image, with their concepts and masks",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        "which units contribute most to a class on an image, with their concepts and masks",
+        _explain,
     )
-    explain.set_defaults(command=_explain)
     option = explain.add_argument
     option("run", type=Path, help="result folder of dissect --out, of the same network")
     add_network(explain)

@@ -7,16 +7,13 @@ import json
 from pathlib import Path
 from typing import Any
 
+from .options import new_command
+
 
 def add(commands: Any) -> None:
     """Add the command and its options."""
-    merge = commands.add_parser(
-        "merge",
-        help="put the shards of a run together (dissect --shard I/N)",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
+    merge = new_command(commands, "merge", "put the shards of a run together (dissect --shard I/N)", _merge)
     option = merge.add_argument
-    merge.set_defaults(command=_merge)
     option("folders", type=Path, nargs="+", help="the --out of the shards: one, or several where each had its own")
     option("--out", type=Path, help="folder for the result; default: the folder of the shards, if it is one")
     option("--data", type=Path, help="the data set, where it is no longer where the shards found it")

@@ -5,17 +5,18 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from .options import new_command
 from .saved import add_saved, loaded
 
 
 def add(commands: Any) -> None:
     """Add the command and its options."""
-    null = commands.add_parser(
+    null = new_command(
+        commands,
         "null",
-        help="how sure labels are: units scored against other images' labels; adds p and q to result.csv",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        "how sure labels are: units scored against other images' labels; adds p and q to result.csv",
+        _null,
     )
-    null.set_defaults(command=_null)
     add_saved(null)
     null.add_argument("--repeats", type=int, default=20, help="shufflings; each takes as long as a count")
     null.add_argument("--seed", type=int, default=0, help="of the shufflings")

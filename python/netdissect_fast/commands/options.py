@@ -1,8 +1,21 @@
-"""Values of options, from their text."""
+"""Commands and the values of their options."""
 
 from __future__ import annotations
 
+import argparse
+from collections.abc import Callable
 from typing import Any
+
+
+def new_command(
+    commands: Any, name: str, what: str, run: Callable[[argparse.Namespace], None]
+) -> argparse.ArgumentParser:
+    """Add a command: its name, what it does, and the function that does it; its help shows defaults."""
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name, help=what, description=what, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    parser.set_defaults(command=run)
+    return parser
 
 
 def names_of(text: str) -> list[str]:

@@ -6,18 +6,16 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from .options import new_command
 from .saved import result_of, tables_of
 
 
 def add(commands: Any) -> None:
     """Add the command and its options."""
-    report = commands.add_parser(
-        "report",
-        help="write a static site of a result: layers, units with pictures, concepts",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    report = new_command(
+        commands, "report", "write a static site of a result: layers, units with pictures, concepts", _report
     )
     add = report.add_argument
-    report.set_defaults(command=_report)
     add("run", type=Path, help="result folder of dissect --out, or anybody's result.csv")
     add("--out", type=Path, help="folder for the site; default: report in the result folder, or beside the file")
     add("--data", type=Path, help="the data set, where it is no longer where it was when it was dissected")

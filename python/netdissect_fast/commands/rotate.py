@@ -5,18 +5,15 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from .options import numbers_of
+from .options import new_command, numbers_of
 from .running import add_running, opened, saving
 
 
 def add(commands: Any) -> None:
     """Add the command and its options."""
-    rotate = commands.add_parser(
-        "rotate",
-        help="dissect layers in bases more and more rotated: is interpretability axis-aligned?",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    rotate = new_command(
+        commands, "rotate", "dissect layers in bases more and more rotated: is interpretability axis-aligned?", _rotate
     )
-    rotate.set_defaults(command=_rotate)
     add_running(rotate, transform=False)
     option = rotate.add_argument
     option("--alphas", type=numbers_of, default="0,0.25,0.5,0.75,1", help="how far, 0: not, 1: to a random basis")
