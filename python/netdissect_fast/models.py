@@ -61,7 +61,7 @@ def _from_file(spec: str) -> nn.Module:
     """Import a Python file and call a function of it."""
     import torch
 
-    path, name, function = function_of(spec, f"a model is given as {_FORMS}")
+    path, name, function = function_of(spec, f"a model is given as {_FORMS}", "makes the network")
     require_no_arguments(path, name, function)
     with importable(path):
         model = run_users(path, f"{name}()", function)

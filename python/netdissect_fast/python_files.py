@@ -16,10 +16,10 @@ from typing import Any
 from .errors import ArgumentError, ModelError
 
 
-def function_of(spec: str, forms: str) -> tuple[Path, str, Callable[..., Any]]:
+def function_of(spec: str, forms: str, role: str) -> tuple[Path, str, Callable[..., Any]]:
     """Import a Python file; gives its path, and the name and the function asked for.
 
-    forms   what may be given instead, for messages
+    forms, role   for messages: what may be given instead, and what the function does
     Raises ArgumentError where ``spec`` names no Python file or function, ModelError where importing it raises.
     """
     file, colon, name = spec.rpartition(":")
@@ -31,7 +31,7 @@ def function_of(spec: str, forms: str) -> tuple[Path, str, Callable[..., Any]]:
         raise ModelError(f"{path}: no such file")
     defined = _functions(path)
     if path == Path(spec) or not name.isidentifier():
-        raise ArgumentError(f"say which function it is: {path}:name; there is {', '.join(defined) or 'none'}")
+        raise ArgumentError(f"say which function {role}: {path}:name; there is {', '.join(defined) or 'none'}")
     with importable(path):
         module = run_users(path, "importing it", lambda: _import(path))
     function = getattr(module, name, None)

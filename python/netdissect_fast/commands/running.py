@@ -148,7 +148,7 @@ def saving(arguments: argparse.Namespace) -> dict[str, Any]:
 def _transform(spec: str) -> Any:
     from ..python_files import function_of
 
-    return function_of(spec, "a transform is given as path/to/file.py:function")[2]
+    return function_of(spec, "a transform is given as path/to/file.py:function", "transforms maps")[2]
 
 
 def _moved(model: Any, device: str) -> Any:
