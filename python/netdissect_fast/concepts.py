@@ -122,7 +122,7 @@ class PackedLabels:
             return np.concatenate([np.zeros(0, dtype), *(a.reshape(-1) for a in arrays)])
 
         def starts(arrays: Sequence[Array]) -> Int64Array:
-            return np.concatenate([[0], np.cumsum([a.size for a in arrays], dtype=np.int64)]).astype(np.int64)
+            return starts_of(np.array([a.size for a in arrays], np.int64))
 
         concepts, words = [i.concepts for i in images], [i.words for i in images]
         whole = [i.whole for i in images]
@@ -154,18 +154,17 @@ class PackedLabels:
             parts = [values[start[image] : start[image + 1]] for image in order]
             return np.concatenate([values[:0], *parts])
 
-        def starts(start: Int64Array) -> Int64Array:
-            sizes = start[order + 1] - start[order]
-            return np.concatenate([np.zeros(1, np.int64), np.cumsum(sizes)])
+        def begins(start: Int64Array) -> Int64Array:
+            return starts_of(start[order + 1] - start[order])
 
         return PackedLabels(
             grid=self.grid[order],
-            slot_start=starts(self.slot_start),
+            slot_start=begins(self.slot_start),
             slot_concept=flat(self.slot_concept, self.slot_start),
             slot_area=flat(self.slot_area, self.slot_start),
-            word_start=starts(self.word_start),
+            word_start=begins(self.word_start),
             words=flat(self.words, self.word_start),
-            whole_start=starts(self.whole_start),
+            whole_start=begins(self.whole_start),
             whole=flat(self.whole, self.whole_start),
         )
 
@@ -232,6 +231,11 @@ class PackedImage:
     areas: Int32Array
     words: Uint64Array
     whole: Int32Array
+
+
+def starts_of(sizes: Int64Array) -> Int64Array:
+    """int64 [n + 1]: where each of n pieces of these sizes begins, one after the other, and where the last ends."""
+    return np.concatenate([np.zeros(1, np.int64), np.cumsum(sizes, dtype=np.int64)])
 
 
 def unpack(words: Uint64Array, size: tuple[int, int]) -> BoolArray:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .concepts import PackedLabels
+from .concepts import PackedLabels, starts_of
 from .types import Array, Int32Array, Int64Array
 
 
@@ -45,7 +45,7 @@ class ByCategory:
         slots = -(-width.sum(axis=1) // 8) * 8  # they come in eights
         grid = self.grid[images]
         tiles = np.prod((grid.astype(np.int64) + 7) // 8, axis=1)
-        slot_start, word_start = _starts(slots), _starts(tiles * slots)
+        slot_start, word_start = starts_of(slots), starts_of(tiles * slots)
         concept, area = np.full(slot_start[-1], -1, np.int32), np.zeros(slot_start[-1], np.int32)
         words = np.zeros(word_start[-1], np.uint64)
         for row in np.flatnonzero(slots):
@@ -67,7 +67,7 @@ class ByCategory:
             slot_area=area,
             word_start=word_start,
             words=words,
-            whole_start=_starts((spans[..., 1] - spans[..., 0]).sum(axis=1)),
+            whole_start=starts_of((spans[..., 1] - spans[..., 0]).sum(axis=1)),
             whole=np.concatenate([self.whole[:0], *parts]),
         )
 
@@ -90,8 +90,4 @@ def _edges(image: Int64Array, category: Int32Array, images: int, categories: int
     np.add.at(counts, (image, category + 1), 1)
     edges = np.zeros((images, categories + 2), np.int64)
     edges[:, 1:] = counts.cumsum(axis=1)
-    return edges[:, 1:] + _starts(counts.sum(axis=1))[:-1, None]
-
-
-def _starts(sizes: Int64Array) -> Int64Array:
-    return np.concatenate([np.zeros(1, np.int64), np.cumsum(sizes, dtype=np.int64)])
+    return edges[:, 1:] + starts_of(counts.sum(axis=1))[:-1, None]

@@ -59,9 +59,9 @@ class Piece:
             plans = {name: _plan_from_json(name, plan) for name, plan in values["layers"].items()}
             shard = values["shard"] and (int(values["shard"][0]), int(values["shard"][1]))
             return cls(path, Span(first, last), values["record"], plans, shard)
+        except DataError:
+            raise
         except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as error:
-            if isinstance(error, DataError):
-                raise
             raise DataError(file, f"does not describe a part of a run: {error!r}") from error
 
     def states(self) -> dict[str, State]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +15,7 @@ from .collecting import State
 from .distributed import Alone
 from .errors import ArgumentError, OutputError
 from .identity import ResumeWarning
-from .peaks import exact_quantile, tail_rank
+from .peaks import tail_rank
 from .pieces import PARTS, Piece, find_pieces, remove_pieces, save_piece
 from .plans import LayerPlan
 from .ranges import Span, missing, shard_of, share
@@ -137,12 +137,11 @@ def require_no_shards(out: Path) -> None:
         require_unheld(lock.parent, lock.name)
 
 
-def _require_space(out: Path, plans: Any, images: int, quantile: str | None) -> None:
+def _require_space(out: Path, plans: Iterable[LayerPlan], images: int, quantile: str | None) -> None:
     """Raise OutputError where not even the values above the thresholds would fit, which is the least a result holds."""
     if quantile is None:
         return
-    exact = exact_quantile(quantile)
-    ranks = ((plan.units, tail_rank(exact, images * plan.grid.size[0] * plan.grid.size[1])) for plan in plans)
+    ranks = ((plan.units, tail_rank(quantile, images * plan.grid.size[0] * plan.grid.size[1])) for plan in plans)
     least = sum(4 * units * (rank - 1) for units, rank in ranks)
     free = shutil.disk_usage(out).free
     if free < least:

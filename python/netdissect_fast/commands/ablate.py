@@ -8,16 +8,14 @@ from typing import Any
 
 from ..errors import DataError
 from .options import new_command
-from .running import add_network, device_of, network
+from .running import add_dissected, dissected
 
 
 def add(commands: Any) -> None:
     """Add the command and its options."""
     ablate = new_command(commands, "ablate", "accuracy when units are silenced, by label or by rank", _ablate)
+    add_dissected(ablate)
     option = ablate.add_argument
-    option("run", type=Path, help="result folder of dissect --out, of the same network")
-    add_network(ablate)
-    option("--layer", help="default: the run's last")
     option("--by", default="rank", choices=["label", "rank"], help="units of one concept; so many best, worst, random")
     option("--targets", type=Path, help="CSV of image,target; default: what the network itself says with all units")
     option("--data", type=Path, help="the data set, where it is no longer where it was when it was dissected")
@@ -33,11 +31,8 @@ def _ablate(arguments: argparse.Namespace) -> None:
     from ..data.sources import data_of_run
     from ..experiments.ablating import ablate, sets_by_label, sets_by_rank
     from ..experiments.rows import rows_text
-    from ..results import load
 
-    run = load(arguments.run)
-    layer = run[arguments.layer or list(run)[-1]]
-    model, preprocess = network(arguments, device_of(arguments))
+    run, layer, model, preprocess = dissected(arguments)
     data = data_of_run(run.run, arguments.data)
     if arguments.limit is not None:
         data = Subset.first(data, arguments.limit)

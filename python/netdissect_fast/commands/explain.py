@@ -8,7 +8,7 @@ from typing import Any
 
 from ..errors import ArgumentError
 from .options import new_command
-from .running import add_network, device_of, network
+from .running import add_dissected, dissected
 
 
 def add(commands: Any) -> None:
@@ -19,11 +19,9 @@ def add(commands: Any) -> None:
         "which units contribute most to a class on an image, with their concepts and masks",
         _explain,
     )
+    add_dissected(explain)
     option = explain.add_argument
-    option("run", type=Path, help="result folder of dissect --out, of the same network")
-    add_network(explain)
     option("--image", type=Path, required=True, action="append", help="a photograph; may be given again")
-    option("--layer", help="default: the run's last")
     option("--target", type=int, help="number of the class among the outputs; default: the highest")
     option("--top", type=int, default=8, help="units to show")
     option("--out", type=Path, help="folder for tables and figures")
@@ -33,11 +31,8 @@ def _explain(arguments: argparse.Namespace) -> None:
     from ..data.pictures import read_image
     from ..experiments.explaining import explain
     from ..experiments.rows import rows_text
-    from ..results import load
 
-    run = load(arguments.run)
-    layer = run[arguments.layer or list(run)[-1]]
-    model, preprocess = network(arguments, device_of(arguments))
+    _, layer, model, preprocess = dissected(arguments)
     names = [path.stem for path in arguments.image]
     if len(set(names)) < len(names):
         raise ArgumentError(f"two images have one name: {names}")

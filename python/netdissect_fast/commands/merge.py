@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from .options import new_command
+from .saved import add_counting
 
 
 def add(commands: Any) -> None:
@@ -16,11 +17,7 @@ def add(commands: Any) -> None:
     option = merge.add_argument
     option("folders", type=Path, nargs="+", help="the --out of the shards: one, or several where each had its own")
     option("--out", type=Path, help="folder for the result; default: the folder of the shards, if it is one")
-    option("--data", type=Path, help="the data set, where it is no longer where the shards found it")
-    option("--backend", default="auto", help="cpu, reference or auto")
-    option("--threads", type=int, help="of the kernels; default: all cores")
-    option("--cache", type=Path, help="folder for packed labels; default: NETDISSECT_FAST_CACHE or the user's cache")
-    option("--iou-threshold", type=float, default=0.04, help="IoU above which a unit is a detector, in the table")
+    add_counting(merge)
     option("--quiet", action="store_true", help="no progress bars")
     option("--json", action="store_true", help="print JSON instead of tables")
 

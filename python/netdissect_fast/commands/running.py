@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from ..data.dataset import ConceptDataset
+    from ..results import Dissection, LayerResult
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,21 @@ def network(arguments: argparse.Namespace, device: str) -> tuple[nn.Module, Any]
     torch.manual_seed(arguments.seed)  # the same random weights in all shards, ranks and resumed runs
     model = _moved(load_model(arguments.model, arguments.weights), device)
     return model, _preprocess(arguments, model)
+
+
+def add_dissected(command: argparse.ArgumentParser) -> None:
+    """Add the options of a command that runs a network again of which a layer was dissected."""
+    command.add_argument("run", type=Path, help="result folder of dissect --out, of the same network")
+    command.add_argument("--layer", help="default: the run's last")
+    add_network(command)
+
+
+def dissected(arguments: argparse.Namespace) -> tuple[Dissection, LayerResult, nn.Module, Any]:
+    """The run, its layer, and ``network``."""
+    from ..results import load
+
+    run = load(arguments.run)
+    return run, run[arguments.layer or list(run)[-1]], *network(arguments, device_of(arguments))
 
 
 def device_of(arguments: argparse.Namespace) -> str:

@@ -10,8 +10,13 @@ from typing import Any
 
 def add_saved(command: argparse.ArgumentParser) -> None:
     """Add the options of a command that asks a saved run, without its network."""
+    command.add_argument("run", type=Path, help="result folder of dissect --out")
+    add_counting(command)
+
+
+def add_counting(command: argparse.ArgumentParser) -> None:
+    """Add the options of a command that counts what was kept."""
     option = command.add_argument
-    option("run", type=Path, help="result folder of dissect --out")
     option("--data", type=Path, help="the data set, where it is no longer where it was when it was dissected")
     option("--backend", default="auto", help="cpu, reference or auto")
     option("--threads", type=int, help="of the kernels; default: all cores")

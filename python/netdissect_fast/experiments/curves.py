@@ -18,7 +18,7 @@ from ..plot import lines
 from ..results import Dissection, LayerResult, layer_folders
 from ..scoring import score_peaks
 from ..types import Int64Array
-from .rows import Rows, save_figure, save_rows
+from .rows import Rows, detector_row, save_figure, save_rows
 from .saved import Saved, saved
 
 if TYPE_CHECKING:
@@ -142,22 +142,13 @@ def curve(
                 layer.require_peaks(), layer.grid, sources.labels, layer.vocabulary, name=name, quantile=quantile,
                 category_rule=sources.category_rule, unit_numbers=layer.unit_numbers, backend=sources.backend,
             )  # fmt: skip
-            rows += [_row(scored, float(quantile), t) for t in sorted({*iou_thresholds, iou_threshold})]
+            rows += [
+                {"layer": name, "quantile": float(quantile), "iou_threshold": t, **detector_row(scored, t)}
+                for t in sorted({*iou_thresholds, iou_threshold})
+            ]
         if split:
             held += _held_out(layer, sources, np.random.default_rng(seed))
     return Curve(rows, held, float(own), iou_threshold)
-
-
-def _row(layer: LayerResult, quantile: float, iou_threshold: float) -> dict[str, Any]:
-    unique = layer.unique_detectors(iou_threshold)
-    return {
-        "layer": layer.name,
-        "quantile": quantile,
-        "iou_threshold": iou_threshold,
-        "detectors": sum(layer.detectors(iou_threshold).values()),
-        "unique": sum(unique.values()),
-        **unique,
-    }
 
 
 def _held_out(layer: LayerResult, sources: Saved, rng: np.random.Generator) -> list[dict[str, Any]]:

@@ -18,7 +18,7 @@ from ..hooks import resolve_layers
 from ..plot import lines
 from ..results import Dissection, LayerResult, layer_folders
 from .rotations import Turn
-from .rows import save_figure, save_rows
+from .rows import detector_row, save_figure, save_rows
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -42,9 +42,7 @@ class Rotation:
                 "alpha": alpha,
                 "seed": "" if seed is None else seed,
                 "units": len(view.thresholds),
-                "detectors": sum(view.detectors(iou_threshold).values()),
-                "unique": sum(view.unique_detectors(iou_threshold).values()),
-                **view.unique_detectors(iou_threshold),
+                **detector_row(view, iou_threshold),
             }
             for (layer, alpha, seed), view in self._views()
         ]

@@ -16,7 +16,15 @@ from ..storage import atomic_file, write_text
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+    from ..results import LayerResult
+
 Rows: TypeAlias = Sequence[Mapping[str, Any]]
+
+
+def detector_row(layer: LayerResult, iou_threshold: float) -> dict[str, int]:
+    """A layer's detectors, unique detectors, and these by category."""
+    unique = layer.unique_detectors(iou_threshold)
+    return {"detectors": sum(layer.detectors(iou_threshold).values()), "unique": sum(unique.values()), **unique}
 
 
 def rows_csv(rows: Rows) -> str:

@@ -17,7 +17,7 @@ from ..layers import unwrap
 from ..plot import unique_detectors
 from ..results import Dissection, LayerResult, layer_folders
 from ..weights import load_weights
-from .rows import Rows, save_figure, save_rows
+from .rows import Rows, detector_row, save_figure, save_rows
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -41,9 +41,7 @@ class Series:
                 "step": step,
                 "layer": name,
                 "units": len(layer.thresholds),
-                "detectors": sum(layer.detectors(iou_threshold).values()),
-                "unique": sum(layer.unique_detectors(iou_threshold).values()),
-                **layer.unique_detectors(iou_threshold),
+                **detector_row(layer, iou_threshold),
             }
             for step, (path, result) in zip(self.steps, self.results.items(), strict=True)
             for name, layer in result.items()
