@@ -15,8 +15,9 @@ import torch
 from torch import nn
 
 import netdissect_fast as nd
+from netdissect_fast.describing import describe
 from netdissect_fast.errors import ResumeMismatch
-from netdissect_fast.identity import ResumeWarning, describe, require_same, run_record
+from netdissect_fast.identity import ResumeWarning, require_same, run_record
 
 from .networks import two_layers
 

@@ -27,9 +27,20 @@ if TYPE_CHECKING:
     from .config import show_config
     from .counts import Counts
     from .data.broden import Broden
+    from .data.building.builder import build
+    from .data.coco import CocoInstances, CocoPanoptic
     from .data.dataset import ConceptDataset, Subset
+    from .data.downloading import download
+    from .data.folder import Folder
+    from .data.joined import Joined
+    from .data.looking.checking import check
+    from .data.looking.finding import find
+    from .data.looking.overview import overview
+    from .data.opening import open_data
     from .data.preprocess import Preprocess
+    from .data.segmented import Segmented
     from .data.synthetic import Synthetic
+    from .data.torch_dataset import FromTorch
     from .dissection import dissect
     from .errors import NetDissectError
     from .estimating import Estimate, estimate
@@ -45,6 +56,7 @@ if TYPE_CHECKING:
     from .merging import merge
     from .nulls import Null
     from .pages import Report, report
+    from .pages.sheets import contact_sheet
     from .peaks import Peaks
     from .results import Dissection, LayerResult, load
     from .scoring import score, score_peaks
@@ -52,12 +64,17 @@ if TYPE_CHECKING:
 
 _WHERE = {
     "Broden": "data.broden",
+    "CocoInstances": "data.coco",
+    "CocoPanoptic": "data.coco",
     "ConceptDataset": "data.dataset",
     "Counts": "counts",
     "Dissection": "results",
     "Estimate": "estimating",
+    "Folder": "data.folder",
+    "FromTorch": "data.torch_dataset",
     "Grid": "grids",
     "ImageLabels": "concepts",
+    "Joined": "data.joined",
     "LayerResult": "results",
     "NetDissectError": "errors",
     "Null": "nulls",
@@ -65,22 +82,30 @@ _WHERE = {
     "Peaks": "peaks",
     "Preprocess": "data.preprocess",
     "Report": "pages",
+    "Segmented": "data.segmented",
     "Subset": "data.dataset",
     "Synthetic": "data.synthetic",
     "Tokens": "hooks",
     "UnitTable": "tables",
     "Vocabulary": "concepts",
     "ablate": "experiments.ablating",
+    "build": "data.building.builder",
+    "check": "data.looking.checking",
     "compare": "experiments.comparing",
     "compare_csv": "tables",
+    "contact_sheet": "pages.sheets",
     "curve": "experiments.curves",
     "dissect": "dissection",
     "dissect_series": "experiments.training",
+    "download": "data.downloading",
     "estimate": "estimating",
     "explain": "experiments.explaining",
+    "find": "data.looking.finding",
     "load": "results",
     "merge": "merging",
     "null": "experiments.null",
+    "open_data": "data.opening",
+    "overview": "data.looking.overview",
     "report": "pages",
     "rotate": "experiments.rotation",
     "score": "scoring",
@@ -93,12 +118,17 @@ _WHERE = {
 
 __all__ = [
     "Broden",
+    "CocoInstances",
+    "CocoPanoptic",
     "ConceptDataset",
     "Counts",
     "Dissection",
     "Estimate",
+    "Folder",
+    "FromTorch",
     "Grid",
     "ImageLabels",
+    "Joined",
     "LayerResult",
     "NetDissectError",
     "Null",
@@ -106,6 +136,7 @@ __all__ = [
     "Peaks",
     "Preprocess",
     "Report",
+    "Segmented",
     "Subset",
     "Synthetic",
     "Tokens",
@@ -113,16 +144,23 @@ __all__ = [
     "Vocabulary",
     "__version__",
     "ablate",
+    "build",
+    "check",
     "compare",
     "compare_csv",
+    "contact_sheet",
     "curve",
     "dissect",
     "dissect_series",
+    "download",
     "estimate",
     "explain",
+    "find",
     "load",
     "merge",
     "null",
+    "open_data",
+    "overview",
     "plot",
     "report",
     "rotate",

@@ -12,7 +12,7 @@ from .backends import choose
 from .collecting import Collector, State, finish_layer
 from .counts import CategoryRule, check_option
 from .data.dataset import ConceptDataset
-from .data.loading import LabelsAhead, Preprocessing, image_batches
+from .data.loading import LabelsAhead, Preprocessing, image_batches, own_inputs
 from .distributed import find_ranks
 from .grids import Alignment
 from .hooks import Tokens, watch
@@ -66,7 +66,8 @@ def dissect(
     model :
         any torch.nn.Module that takes a batch of images. Left as it was found.
     data :
-        images with labels, such as ``nd.Broden("broden1_224")``.
+        images with labels, such as ``nd.Broden("broden1_224")``; or with ``input``, what the network makes them of,
+        such as ``nd.Segmented(latents, segmenter, names, generator=model)``: then give ``alignment="half_pixel"``.
     layers :
         dotted names, or the modules themselves, one or several; {name: alias} to rename. See ``resolve_layers``.
     quantile :
@@ -89,7 +90,7 @@ def dissect(
         "none": in all images.
     preprocess :
         callable from PIL.Image to float tensor [3, H, W], or ``nd.Preprocess``; None: the model's own
-        configuration. It must show the network the whole image.
+        configuration. It must show the network the whole image. None too where ``data`` has ``input``.
     crop :
         "allow" accepts a ``preprocess`` that loses borders, so that labels are misplaced.
     batch_size, device, workers :
@@ -163,11 +164,14 @@ def dissect(
     ranks.agree(record)
     clock = {"prepare": time.perf_counter() - started}
 
+    wanted = shard is None or thresholds is not None
     show = progress and sys.stderr.isatty() and ranks.rank == 0
     with (
         begin(folder, shard, record, plans, ranks=ranks, resume=resume, every=checkpoint_every) as work,
-        LabelsAhead(data, cache, threads, show, wanted=shard is None or thresholds is not None) as labels,
+        LabelsAhead(data, cache, threads, show, wanted) as labels,
     ):
+        if wanted and own_inputs(data) is not None:  # the network makes the images that are labelled: one at a time
+            labels.get()
         begun = time.perf_counter()
         done = work.load()
         collectors: dict[str, Collector] = {}

@@ -60,6 +60,10 @@ class InUse(OutputError):
     """A folder is being written by another process; the message names it."""
 
 
+class DownloadError(NetDissectError, OSError):
+    """A file cannot be downloaded; the message lists every address with what went wrong there."""
+
+
 class ResumeMismatch(ArgumentError):
     """What was begun has other settings, model or data than what is to be added; the message says which."""
 

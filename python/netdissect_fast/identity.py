@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import functools
-import hashlib
-import re
-import types
 import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from .config import versions
 from .data.dataset import ConceptDataset
 from .data.sources import source_of
+from .describing import describe, model_hash, plain, short_hash
 from .errors import ResumeMismatch
 from .layers import unwrap
 
@@ -29,73 +24,8 @@ class ResumeWarning(UserWarning):
     """Parts of a run were made in ways that may differ in the last bits of activations."""
 
 
-def model_hash(model: nn.Module) -> str:
-    """Return the SHA-256 (hex) of a network's weights: names, dtypes, shapes and bytes of its state dict."""
-    import torch
-
-    digest = hashlib.sha256()
-    for name, value in sorted(unwrap(model).state_dict().items()):
-        if isinstance(value, torch.Tensor):
-            digest.update(f"{name} {value.dtype} {list(value.shape)}\n".encode())
-            digest.update(value.detach().cpu().reshape(-1).contiguous().view(torch.uint8).numpy().data)
-        else:
-            digest.update(f"{name} {value!r}\n".encode())
-    return digest.hexdigest()
-
-
-def describe(value: Any) -> str:
-    """A setting as text that is the same in every process: functions by name and code, arrays by their bytes."""
-    if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{key}: {describe(item)}" for key, item in value.items()) + "}"
-    if isinstance(value, set | frozenset):
-        return f"{{{', '.join(sorted(map(describe, value)))}}}"
-    if isinstance(value, list | tuple):
-        return "[" + ", ".join(map(describe, value)) + "]"
-    if isinstance(value, functools.partial):
-        return f"partial({describe([value.func, value.args, value.keywords])})"
-    if isinstance(value, types.MethodType):
-        return f"{describe(value.__self__)}.{value.__name__}"
-    if isinstance(value, types.FunctionType):
-        return f"{value.__qualname__}#{_short(_code(value.__code__) + describe(_bound(value)))}"
-    if hasattr(value, "state_dict"):  # a network as a transform
-        return f"{type(value).__name__}#{_short(_plain(value) + model_hash(value))}"
-    if hasattr(value, "detach"):
-        value = value.detach().cpu().float().numpy()
-    if isinstance(value, np.ndarray):
-        return f"{value.dtype}{list(value.shape)}#{_short(value.tobytes())}"
-    return _plain(value)
-
-
-def _plain(value: Any) -> str:
-    return re.sub(r" at 0x[0-9a-fA-F]+", "", repr(value))
-
-
 def _is_plain(value: Any) -> bool:
     return isinstance(value, str | int | float | None) or (isinstance(value, list) and all(map(_is_plain, value)))
-
-
-def _short(text: str | bytes) -> str:
-    return hashlib.sha256(text if isinstance(text, bytes) else text.encode()).hexdigest()[:16]
-
-
-def _code(code: types.CodeType) -> str:
-    return f"{code.co_code.hex()} {code.co_names} {[_constant(part) for part in code.co_consts]}"
-
-
-def _constant(part: Any) -> str:
-    return _code(part) if isinstance(part, types.CodeType) else describe(part)
-
-
-def _bound(function: types.FunctionType) -> list[Any]:
-    """Defaults and enclosed variables; of enclosed functions, which may enclose this one, only the code."""
-    enclosed = []
-    for cell in function.__closure__ or ():
-        try:
-            inside = cell.cell_contents
-        except ValueError:  # not yet set
-            continue
-        enclosed.append(_code(inside.__code__) if isinstance(inside, types.FunctionType) else inside)
-    return [function.__defaults__, function.__kwdefaults__, enclosed]
 
 
 def run_record(model: nn.Module, data: ConceptDataset, settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -103,12 +33,12 @@ def run_record(model: nn.Module, data: ConceptDataset, settings: Mapping[str, An
     network = unwrap(model)
     return {
         "model": type(network).__name__,
-        "structure": _short(_plain(network)),
+        "structure": short_hash(plain(network)),
         "weights": model_hash(network),
         "settings": {name: value if _is_plain(value) else describe(value) for name, value in settings.items()},
         "versions": versions(),
         "data": {
-            "name": _plain(data),
+            "name": plain(data),
             "images": len(data),
             "fingerprint": data.fingerprint(),
             "source": source_of(data),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -41,34 +42,34 @@ def plan_layers(
     model: nn.Module,
     layers: Layers,
     options: dict[str, Any],
-    image: Tensor,  # [1, c, H, W]
+    first: Tensor,  # [1, c, H, W]; any [1, ...] where nothing is to be traced
+    size: tuple[int, int],  # of the picture in pixels
     alignment: Alignment,
     units: Any,
 ) -> dict[str, LayerPlan]:
-    """Run one image through the network: every layer's units, map size and traced grid."""
+    """Run a first input through the network: every layer's units, map size and, where it decides, traced grid."""
     shapes: dict[str, tuple[int, ...]] = {}
     traced: dict[str, Any] = {}
-    image = pad_batch(unwrap(model), image)
-    tracer = GridTracer(image)
+    first = pad_batch(unwrap(model), first)
+    tracer = GridTracer(first) if isinstance(alignment, str) and alignment == "receptive_field" else None
 
     def look(name: str, maps: Tensor) -> None:
-        shapes[name], traced[name] = tuple(maps.shape[1:]), tracer.lookup(maps)
+        shapes[name], traced[name] = tuple(maps.shape[1:]), tracer.lookup(maps) if tracer else None
 
     # A transform mixes units and leaves positions alone, so the grid is that of the layer itself.
-    with watch(model, layers, look, tokens=options["tokens"]) as run, tracer:
-        run(image)
+    with watch(model, layers, look, tokens=options["tokens"]) as run, tracer or nullcontext():
+        run(first)
     if options["transform"] is not None:
 
         def reshape(name: str, maps: Tensor) -> None:
             shapes[name] = tuple(maps.shape[1:])
 
         with watch(model, layers, reshape, **options) as run:
-            run(image)
+            run(first)
     plans = {}
     views = views_of(options["transform"], resolve_layers(model, layers))
     for name, layer in ((name, layer) for layer, names in views.items() for name in names):
         count, height, width = shapes[name]
-        size = int(image.shape[2]), int(image.shape[3])
         grid = make_grid(alignment, traced[layer], (height, width), size, layer=name)
         chosen = None if units is None else _chosen_units(units, count, name)
         plans[name] = LayerPlan(name, count if chosen is None else len(chosen), grid, chosen)

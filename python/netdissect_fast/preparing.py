@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from .data.dataset import ConceptDataset
-from .data.loading import Preprocessing, image_batches
+from .data.loading import Preprocessing, image_batches, own_inputs
 from .data.preprocess import from_model
 from .data.whole_image import check_sees_whole_image
 from .errors import ArgumentError
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 class Prepared:
     """How a run will go.
 
-    preprocess   PIL.Image → tensor
-    input_size   (height, width) of the network's input, in pixels
+    preprocess   PIL.Image → tensor; None: the data set gives the network's inputs itself
+    input_size   (height, width) of the network's input, in pixels; of the picture where the input is not one
     plans        of the layers, by name
     """
 
-    preprocess: Preprocessing
+    preprocess: Preprocessing | None
     input_size: tuple[int, int]
     plans: dict[str, LayerPlan]
 
@@ -58,12 +58,29 @@ def prepare(
         raise ArgumentError(f"batch_size must be at least 1, got {batch_size}")
     if len(data) < 1:
         raise ArgumentError("the data set holds no image")
-    if preprocess is None:
+    own = own_inputs(data) is not None
+    if own:
+        _check_own_inputs(alignment, preprocess)
+    elif preprocess is None:
         preprocess = from_model(model)
-    check_sees_whole_image(preprocess, crop)
+    if preprocess is not None:
+        check_sees_whole_image(preprocess, crop)
     first = next(image_batches(data, preprocess, 1))[1].to(*where)
-    plans = plan_layers(model, layers, options, first, alignment, units)
-    return Prepared(preprocess, (int(first.shape[2]), int(first.shape[3])), plans)
+    height, width = data.image(0).size[::-1] if own else first.shape[2:]
+    size = int(height), int(width)
+    plans = plan_layers(model, layers, options, first, size, alignment, units)
+    return Prepared(preprocess, size, plans)
+
+
+def _check_own_inputs(alignment: Alignment, preprocess: Preprocessing | None) -> None:
+    """What holds for data whose network gets no picture but, say, a latent that it makes the picture of."""
+    if preprocess is not None:
+        raise ArgumentError("the data set gives the network's inputs itself: leave out preprocess")
+    if isinstance(alignment, str) and alignment == "receptive_field":
+        raise ArgumentError(
+            "alignment='receptive_field' has no meaning where the network makes the picture, for it does not look at "
+            "it: give alignment='half_pixel' (--alignment half_pixel), maps laid over the whole picture"
+        )
 
 
 def device_and_dtype(model: nn.Module, device: str) -> tuple[torch.device, torch.dtype]:

@@ -90,7 +90,8 @@ def add_running(command: argparse.ArgumentParser, transform: bool = True) -> Non
     add_network(command)
     add = command.add_argument
     add("--layers", required=True, type=names_of, help="dotted names, separated by commas")
-    add("--data", required=True, type=Path, help="folder in Broden's format")
+    add("--data", required=True, action="append", metavar="DATA",
+        help="folder (Broden's format; images and masks), COCO .json or file.py:function; more: joined")  # fmt: skip
     add("--out", type=Path, help="folder for the result")
     run = command.add_argument_group("what is measured").add_argument
     run("--quantile", default="0.005", help="a unit is active on this top fraction of its activations")
@@ -100,8 +101,13 @@ def add_running(command: argparse.ArgumentParser, transform: bool = True) -> Non
         run("--transform", metavar="FILE.py:FUNCTION", help="of the maps [B, K, H, W] of every layer: another basis")
     run("--units", type=slice_of, help="only these units, such as 0:512")
     run("--category-rule", default="image", choices=["image", "none"], help="images in which a unit's area counts")
-    run("--split", help="only this part of the data, such as val")
-    run("--categories", type=names_of, help="only these categories, separated by commas")
+    run("--split", help="only this part of the data, such as val; of Broden's format")
+    run("--categories", type=names_of, help="only these categories, separated by commas; of Broden's format")
+    run(
+        "--label-size",
+        type=size_of,
+        help="pixels that masks are brought to: 112, or HEIGHTxWIDTH (Broden's have theirs)",
+    )
     run("--limit", type=int, metavar="N", help="only the first N images")
     run("--skip-broken", action="store_true", help="leave out images whose files are missing or broken")
     how = command.add_argument_group("how it runs").add_argument
@@ -120,16 +126,13 @@ def opened(arguments: argparse.Namespace) -> Iterator[Opened]:
     """Open what the options ask for; inside, the processes that torchrun started are joined."""
     import torch
 
-    from ..data.broden import Broden
     from ..data.dataset import Subset
     from ..distributed import joined
 
     if arguments.threads is not None:
         torch.set_num_threads(max(1, arguments.threads))
     with joined(device_of(arguments)) as (rank, device):
-        data: ConceptDataset = Broden(
-            arguments.data, split=arguments.split, categories=arguments.categories, strict=not arguments.skip_broken
-        )
+        data = data_set(arguments)
         if arguments.limit is not None and arguments.limit < len(data):
             data = Subset.first(data, arguments.limit)
         model, preprocess = network(arguments, device)
@@ -149,6 +152,19 @@ def opened(arguments: argparse.Namespace) -> Iterator[Opened]:
         if getattr(arguments, "transform", None) is not None:
             options["transform"] = _transform(arguments.transform)
         yield Opened(model, data, arguments.layers, options, rank)
+
+
+def data_set(arguments: argparse.Namespace) -> ConceptDataset:
+    """The data set that --data names, or several joined."""
+    from ..data.joined import Joined
+    from ..data.opening import open_data
+
+    sized = {} if arguments.label_size is None else {"label_size": arguments.label_size}
+    data = [
+        open_data(spec, arguments.split, arguments.categories, not arguments.skip_broken, **sized)
+        for spec in arguments.data
+    ]
+    return data[0] if len(data) == 1 else Joined(data)
 
 
 def saving(arguments: argparse.Namespace) -> dict[str, Any]:

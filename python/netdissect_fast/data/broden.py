@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-import warnings
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,11 +12,11 @@ import numpy as np
 
 from ..concepts import ImageLabels, Vocabulary
 from ..errors import ArgumentError, DataError
-from ..types import BoolArray
-from .dataset import DataWarning
+from ..types import BoolArray, Int32Array
 from .index import Row, read_index
+from .inspecting import Inspection, numbers_of, sound_images
 from .pictures import image_size, locate, read_image, read_label_map
-from .tables import MAX_TABLE, read_bytes
+from .tables import MAX_TABLE, keep, read_bytes
 from .vocabulary import MAX_NUMBER, keep_categories, read_categories, read_vocabulary
 
 if TYPE_CHECKING:
@@ -37,7 +35,9 @@ class Broden:
                 still a concept (with category −1 where it belongs to no kept category)
     strict      True: a row whose files are missing or broken raises DataError when it is read. False: every
                 file is read once, now, in threads (on Broden some minutes), and such rows are left out: with
-                a warning that counts them, and their errors in ``skipped``
+                a warning that counts them, and the first error of each in ``skipped``
+    faults      where given, rows of the csv files that are malformed raise nothing: their errors are added to
+                it. A data set with faults is good for ``inspect`` alone
 
     Opening reads the csv files only. Raises DataError (file, line, reason) where they are malformed,
     contradict each other or hold no image, and ArgumentError for an unknown split or category. Blank ih, iw
@@ -50,12 +50,14 @@ class Broden:
         split: str | None = None,
         categories: Sequence[str] | None = None,
         strict: bool = True,
+        *,
+        faults: list[DataError] | None = None,
     ) -> None:
         self.path = Path(path)
         if not self.path.is_dir():
             raise DataError(self.path, "is not a folder; expected one with index.csv, category.csv and images/")
-        kept = keep_categories(read_categories(self.path / "category.csv"), categories)
-        tables = read_vocabulary(self.path, kept)
+        kept = keep_categories(read_categories(self.path / "category.csv", faults), categories)
+        tables = read_vocabulary(self.path, kept, faults)
         self.vocabulary: Vocabulary = tables.vocabulary
         self.split, self._asked, self._strict = split, None if categories is None else kept, strict
         self.skipped: tuple[DataError, ...] = ()
@@ -65,10 +67,11 @@ class Broden:
         self._known = np.zeros(MAX_NUMBER + 1, bool)
         self._known[self.vocabulary.numbers] = True
         self._known[0] = True  # unlabelled
-        self._rows = self._read_rows(tables.has_labels, categories is not None)
+        self._rows = self._read_rows(tables.has_labels, categories is not None, faults)
         self._fingerprint = ""
         if not strict:
-            self._skip_broken()
+            sound, self.skipped = sound_images(self.inspect, len(self), "rows")
+            self._rows = [self._rows[index] for index in sound]
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -82,6 +85,11 @@ class Broden:
         categories = None if self._asked is None else list(self._asked)
         path = str(self.path.resolve())
         return {"kind": "broden", "path": path, "split": self.split, "categories": categories, "strict": self._strict}
+
+    @property
+    def rows(self) -> Sequence[Row]:
+        """The rows of index.csv that are its images."""
+        return self._rows
 
     def name(self, index: int) -> str:
         """Path of the image under images/."""
@@ -100,22 +108,30 @@ class Broden:
         row = self._rows[index]
         size, maps = row.label_size, []
         for path in row.maps:
-            try:
-                numbers = read_label_map(locate(self._images, path), size)
-            except DataError as error:
-                raise self._row_error(row, path, error.reason) from error
-            known = self._known[numbers]
-            if not known.all():
-                raise self._row_error(row, path, f"concept number {numbers[~known].min()} is not in label.csv")
+            maps.append(numbers := self._label_map(row, path, size))
             size = numbers.shape[0], numbers.shape[1]
-            if len(row.maps) * numbers.size > MAX_LABELS:
-                reason = f"and the row's other label maps have more than {MAX_LABELS} pixels together"
-                raise self._row_error(row, path, reason)
-            maps.append(numbers)
         if size is None:
             size = self._half_image(row)
         stack = np.stack(maps) if maps else np.zeros((0, *size), np.int32)
         return ImageLabels(stack, row.whole)
+
+    def inspect(self, index: int) -> Inspection:
+        """All that is wrong with the files of a row, where ``image`` and ``labels`` raise the first fault."""
+        row, faults = self._rows[index], list[DataError]()
+        numbers, size = set(row.whole), row.label_size
+        try:
+            if row.image:  # blank: at fault already
+                self.image(index)
+        except DataError as error:
+            keep(error, faults)
+        for path in dict.fromkeys(row.maps):
+            try:
+                found = self._label_map(row, path, size)
+                size = found.shape[0], found.shape[1]
+                numbers.update(numbers_of(found))
+            except DataError as error:
+                keep(error, faults)
+        return Inspection(faults, numbers, len(row.maps))
 
     def fingerprint(self) -> str:
         """Sha256 of the csv files' bytes, each image's and label map's path and size, and the selection."""
@@ -123,24 +139,38 @@ class Broden:
             self._fingerprint = self._hash()
         return self._fingerprint
 
-    def _read_rows(self, has_labels: BoolArray, asked: bool) -> list[Row]:
+    def _read_rows(self, has_labels: BoolArray, asked: bool, faults: list[DataError] | None) -> list[Row]:
         path, categories = self.path / "index.csv", self.vocabulary.categories
         unlabelled = {column: categories[column] for column in np.flatnonzero(~has_labels)}
-        rows = read_index(path, categories, self.split, optional=list(unlabelled.values()))
+        rows = read_index(path, categories, self.split, list(unlabelled.values()), faults)
         if not rows:
-            splits = sorted({row.split for row in read_index(path, ())})
+            splits = sorted({row.split for row in read_index(path, (), faults=[])})
             if splits:
                 raise ArgumentError(f"{path} has no row of split {self.split!r}; it has {', '.join(splits)}")
             raise DataError(path, "lists no image: the data set is empty")
         for column, category in unlabelled.items():
             if asked or any(row.cells[column] for row in rows):
                 reason = f"category {category} has no label: no concept is given to it here or in c_{category}.csv"
-                raise DataError(self.path / "label.csv", reason)
+                keep(DataError(self.path / "label.csv", reason), faults)
         for row in rows:
             for number in row.whole:
                 if number > MAX_NUMBER or not self._known[number]:
-                    raise DataError(path, f"concept number {number} (whole image) is not in label.csv", row.line)
+                    reason = f"concept number {number} (whole image) is not in label.csv"
+                    keep(DataError(path, reason, row.line), faults)
         return rows
+
+    def _label_map(self, row: Row, path: str, size: tuple[int, int] | None) -> Int32Array:
+        try:
+            numbers = read_label_map(locate(self._images, path), size)
+        except DataError as error:
+            raise self._row_error(row, path, error.reason) from error
+        known = self._known[numbers]
+        if not known.all():
+            raise self._row_error(row, path, f"concept number {numbers[~known].min()} is not in label.csv")
+        if len(row.maps) * numbers.size > MAX_LABELS:
+            reason = f"and the row's other label maps have more than {MAX_LABELS} pixels together"
+            raise self._row_error(row, path, reason)
+        return numbers
 
     def _row_error(self, row: Row, path: str, reason: str) -> DataError:
         return DataError(self.path / "index.csv", f"images/{path} {reason}", row.line)
@@ -152,26 +182,6 @@ class Broden:
         except DataError as error:
             raise self._row_error(row, row.image, error.reason) from error
         return max(height // 2, 1), max(width // 2, 1)
-
-    def _skip_broken(self) -> None:
-        def check(index: int) -> DataError | None:
-            try:
-                self.image(index)
-                self.labels(index)
-            except DataError as error:
-                return error
-            return None
-
-        with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-            errors = list(pool.map(check, range(len(self))))
-        self.skipped = tuple(error for error in errors if error is not None)
-        if not self.skipped:
-            return
-        reason = f"{len(self.skipped)} of {len(self)} rows are missing files or have broken ones"
-        self._rows = [row for row, error in zip(self._rows, errors, strict=True) if error is None]
-        if not self._rows:
-            raise DataError(self.path / "index.csv", f"{reason}: none is left; the first: {self.skipped[0]}")
-        warnings.warn(f"{reason} and were skipped; the first: {self.skipped[0]}", DataWarning, stacklevel=3)
 
     def _hash(self) -> str:
         digest = hashlib.sha256(b"netdissect_fast Broden 1\n")

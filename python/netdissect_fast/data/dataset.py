@@ -25,7 +25,8 @@ class ConceptDataset(Protocol):
     """N images with dense labels of C concepts.
 
     Objects must pickle, for data loader workers, and ``image`` and ``labels`` must bear being called by several
-    threads. One that also has ``source()``, as ours do, is found again by a report of a saved run.
+    threads. One that also has ``source()``, as ours do, is found again by a report of a saved run. One that has
+    ``input(index)``, a float tensor, gives the network that instead of its preprocessed image: latents of a generator.
     """
 
     @property
@@ -93,6 +94,12 @@ class Subset:
             start, stop, step = self.indices.start, self.indices.stop, self.indices.step
             return {"kind": "range", "of": of, "start": start, "stop": stop, "step": step}
         return {"kind": "subset", "of": of, "indices": list(self.indices)}
+
+    def __getattr__(self, name: str) -> Any:  # only what is not found here: ``input``, where the data set has it
+        if name == "input":
+            of_all = self.dataset.input  # type: ignore[attr-defined]
+            return lambda index: of_all(self.indices[index])
+        raise AttributeError(name)
 
     def image(self, index: int) -> Image:
         """See ConceptDataset."""

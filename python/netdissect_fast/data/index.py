@@ -10,7 +10,7 @@ from typing import NamedTuple, TypeAlias
 
 from ..errors import DataError
 from .pictures import SIZES, possible_size
-from .tables import Table, parse_integer, read_table
+from .tables import Table, keep, parse_integer, read_table
 
 FIXED_COLUMNS = ("image", "split", "ih", "iw", "sh", "sw")
 
@@ -51,15 +51,17 @@ def read_index(
     categories: Sequence[str] | None = None,
     split: str | None = None,
     optional: Sequence[str] = (),
+    faults: list[DataError] | None = None,
 ) -> list[Row]:
     """Read index.csv alone: no other file is opened.
 
     ``categories`` names the columns to read (default: every column after the six fixed ones), of which the
     ``optional`` may be missing, and ``split`` the rows. Raises DataError with the line for a malformed row or
-    a path that leads out of images/.
+    a path that leads out of images/; where ``faults`` is given it is added to them, and what it is about is
+    blank in its row.
     """
     required = [name for name in categories or () if name not in optional]
-    table = read_table(Path(path), (*FIXED_COLUMNS, *required))
+    table = read_table(Path(path), (*FIXED_COLUMNS, *required), faults)
     if categories is None:
         categories = [name for name in table.columns if name and name not in FIXED_COLUMNS]
     image_column, split_column, *size_columns = (table.columns[name] for name in FIXED_COLUMNS)
@@ -73,27 +75,45 @@ def read_index(
         if split is not None and row_split != split:
             continue
         image = values[image_column].strip()
-        _check_path(table, line, "image", image)
+        try:
+            _check_path(table, line, "image", image)
+        except DataError as error:
+            keep(error, faults)
+            image = ""
         written = written_sizes(values)
-        if written not in sizes:
-            sizes[written] = (_size(table, line, values, "ih", "iw"), _size(table, line, values, "sh", "sw"))
+        size = sizes.get(written)
+        if size is None:
+            found = len(faults or ())
+            size = (_size(table, line, values, "ih", "iw", faults), _size(table, line, values, "sh", "sw", faults))
+            if len(faults or ()) == found:  # else the next such row is at fault too
+                sizes[written] = size
         row = []
         for name, column in columns:
             text = "" if column is None else values[column]
             cell = cells.get(text)
             if cell is None:
-                cell = cells[text] = _cell(table, line, name, text)
+                try:
+                    cell = cells[text] = _cell(table, line, name, text)
+                except DataError as error:
+                    keep(error, faults)
+                    cell = ()
             row.append(cell)
-        rows.append(Row(line, image, row_split, *sizes[written], tuple(row)))
+        rows.append(Row(line, image, row_split, *size, tuple(row)))
     return rows
 
 
-def _size(table: Table, line: int, values: list[str], height: str, width: str) -> tuple[int, int] | None:
-    h, w = table.integer(line, values, height), table.integer(line, values, width)
-    if h is None or w is None:
+def _size(
+    table: Table, line: int, values: list[str], height: str, width: str, faults: list[DataError] | None
+) -> tuple[int, int] | None:
+    try:
+        h, w = table.integer(line, values, height), table.integer(line, values, width)
+        if h is None or w is None:
+            return None
+        if not possible_size(h, w):
+            raise table.error(line, f"{height}, {width} must give {SIZES}, got {h} by {w}")
+    except DataError as error:
+        keep(error, faults)
         return None
-    if not possible_size(h, w):
-        raise table.error(line, f"{height}, {width} must give {SIZES}, got {h} by {w}")
     return h, w
 
 

@@ -1,4 +1,4 @@
-"""Batches of preprocessed images, in order, through torch's DataLoader; labels packed beside them."""
+"""Batches of what a network is given, in order, through torch's DataLoader; labels packed beside them."""
 
 from __future__ import annotations
 
@@ -20,13 +20,18 @@ if TYPE_CHECKING:
 Preprocessing = Callable[[Any], "Tensor"]
 
 
-class _Images:
-    """What a loader worker runs: image number → (number, tensor [c, H, W]), or the error as a value.
+def own_inputs(data: ConceptDataset) -> Callable[[int], Any] | None:
+    """``data.input``: image number → what the network is given for it; None where that is the preprocessed image."""
+    return getattr(data, "input", None)
+
+
+class _Inputs:
+    """What a loader worker runs: image number → what the network is given for it, or the error as a value.
 
     Errors come back as values since DataLoader would rebuild them from their text alone.
     """
 
-    def __init__(self, data: ConceptDataset, preprocess: Preprocessing) -> None:
+    def __init__(self, data: ConceptDataset, preprocess: Preprocessing | None) -> None:
         self.data, self.preprocess = data, preprocess
 
     def __len__(self) -> int:
@@ -34,6 +39,8 @@ class _Images:
 
     def __getitem__(self, index: int) -> Tensor | NetDissectError:
         try:
+            if self.preprocess is None:
+                return self._own(index)
             image = self.data.image(index)
             try:
                 return as_input(self.preprocess(image))
@@ -43,6 +50,15 @@ class _Images:
                 ) from error
         except NetDissectError as error:
             return error
+
+    def _own(self, index: int) -> Tensor:
+        import torch
+
+        own = own_inputs(self.data)
+        given = None if own is None else own(index)
+        if not isinstance(given, torch.Tensor) or not given.is_floating_point():
+            raise ArgumentError(f"input({index}) of {self.data!r} must be a float tensor, got {type(given).__name__}")
+        return given.detach()
 
 
 def _collate(samples: list[Tensor | NetDissectError]) -> Tensor | NetDissectError:
@@ -54,20 +70,22 @@ def _collate(samples: list[Tensor | NetDissectError]) -> Tensor | NetDissectErro
     shapes = sorted({tuple(sample.shape) for sample in samples})  # type: ignore[union-attr]
     if len(shapes) > 1:
         return ShapeError(
-            f"preprocess gave images of different shapes, {list(shapes[0])} and {list(shapes[1])}: resize to one size"
+            f"the network's inputs have different shapes, {list(shapes[0])} and {list(shapes[1])}: "
+            "preprocess must resize to one size"
         )
     return torch.stack(samples)  # type: ignore[arg-type]
 
 
 def image_batches(
     data: ConceptDataset,
-    preprocess: Preprocessing,
+    preprocess: Preprocessing | None,
     batch_size: int,
     workers: int = 0,
     span: tuple[int, int] | None = None,
 ) -> Iterator[tuple[int, Tensor]]:
     """Yield (number of the first image, float tensor [B, c, H, W]); batch b is always images [b·B, (b+1)·B).
 
+    preprocess  None: the data set's own inputs, tensors [B, ...]
     workers  loader processes that decode and preprocess; 0: this process
     span     first ≤ image < last; the first begins a batch. None: all images
     Raises what an image or ``preprocess`` raised.
@@ -77,7 +95,7 @@ def image_batches(
 
     first, last = (0, len(data)) if span is None else span
     loader: DataLoader[Any] = DataLoader(
-        _Images(data, preprocess),  # type: ignore[arg-type]
+        _Inputs(data, preprocess),  # type: ignore[arg-type]
         sampler=range(first, last),
         batch_size=batch_size,
         num_workers=workers,

@@ -5,12 +5,13 @@ from __future__ import annotations
 import io
 import os
 import struct
+from collections.abc import Container, Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..errors import DataError
-from ..types import Int32Array
+from ..types import Array, Int32Array
 from .tables import read_bytes
 
 if TYPE_CHECKING:
@@ -23,6 +24,16 @@ MAX_SCANS = 100  # of a progressive JPEG; usually 10. Each is decoded in full, h
 SIZES = f"1 to {MAX_PIXELS} pixels, sides of at most {MAX_SIDE}"
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _COLOUR_TYPES = {0: "greyscale", 2: "RGB", 3: "palette", 4: "greyscale with alpha", 6: "RGB with alpha"}
+_MASKS = {  # not 2 and 4 bits of grey, which Pillow stretches to 8
+    (1, 0): ("1",),
+    (8, 0): ("L",),
+    (16, 0): ("I;16", "I"),
+    (1, 3): ("P",),
+    (2, 3): ("P",),
+    (4, 3): ("P",),
+    (8, 3): ("P",),
+    (8, 2): ("RGB",),
+}
 _PHOTO_MODES = {"1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr"}
 
 
@@ -51,7 +62,7 @@ def read_image(path: str, size: tuple[int, int] | None) -> Image:
         with Image.open(io.BytesIO(data), formats=("JPEG", "PNG")) as image:
             found = image.height, image.width
             if size is not None and found != size:
-                raise DataError(path, f"expected {_by(size)} as index.csv says (ih, iw), got {_by(found)}")
+                raise DataError(path, f"expected {_by(size)} as the data set says, got {_by(found)}")
             _check_size(path, found)
             if image.mode not in _PHOTO_MODES:
                 raise DataError(path, f"expected an 8-bit photograph, got Pillow's mode {image.mode}")
@@ -84,40 +95,59 @@ def read_label_map(path: str, size: tuple[int, int] | None) -> Int32Array:
 
     ``size``: (Y, X) it must have, None for any. Raises DataError; header and size are checked first.
     """
-    from PIL import Image
-
-    data = read_bytes(path, MAX_BYTES)
-    found = _check_header(path, data, size)
-    try:
-        with Image.open(io.BytesIO(data), formats=("PNG",)) as image:
-            if image.mode != "RGB" or (image.height, image.width) != found:
-                raise DataError(path, "has a header that contradicts itself")
-            pixels = np.asarray(image)
-    except (DataError, MemoryError):
-        raise
-    except Exception as error:
-        raise DataError(path, f"is truncated or broken: {error or type(error).__name__}") from error
+    pixels = _decode(path, size, {(8, 2): ("RGB",)}, "8-bit RGB PNG (number = R + 256·G)")
     numbers = pixels[..., 1].astype(np.int32)  # cast first: uint8 · 256 overflows
     numbers *= 256
     numbers += pixels[..., 0]
     return numbers
 
 
-def _check_header(path: str, data: bytes, size: tuple[int, int] | None) -> tuple[int, int]:
+def read_mask(path: str, size: tuple[int, int] | None = None) -> Array:
+    """Decode a PNG of labels to what its pixels hold.
+
+    Greyscale values or palette indices, uint8 [Y, X] (uint16 where it has 16 bits), or colours, uint8 [Y, X, 3].
+    ``size``: (Y, X) it must have, None for any. Raises DataError; header and size are checked first.
+    """
+    pixels = _decode(path, size, _MASKS, "PNG, greyscale or palette or 8-bit RGB, without transparency")
+    return pixels.astype(np.uint8) if pixels.dtype == bool else pixels
+
+
+def _decode(
+    path: str, size: tuple[int, int] | None, kinds: Mapping[tuple[int, int], tuple[str, ...]], what: str
+) -> Array:
+    """The pixels of a PNG of certain ``kinds``, (depth, colour type) → Pillow's modes."""
+    from PIL import Image
+
+    data = read_bytes(path, MAX_BYTES)
+    found, kind = _check_header(path, data, size, kinds, what)
+    try:
+        with Image.open(io.BytesIO(data), formats=("PNG",)) as image:
+            if image.mode not in kinds[kind] or (image.height, image.width) != found:
+                raise DataError(path, "has a header that contradicts itself")
+            return np.asarray(image)
+    except (DataError, MemoryError):
+        raise
+    except Exception as error:
+        raise DataError(path, f"is truncated or broken: {error or type(error).__name__}") from error
+
+
+def _check_header(
+    path: str, data: bytes, size: tuple[int, int] | None, kinds: Container[tuple[int, int]], what: str
+) -> tuple[tuple[int, int], tuple[int, int]]:
     """Check signature and IHDR. Pillow cannot: it opens 16-bit RGB as RGB and quietly drops the low bytes."""
     if not data.startswith(_SIGNATURE):
         raise DataError(path, "is not a PNG file")
     if data[12:16] != b"IHDR" or data.rfind(b"IEND") < 33:
         raise DataError(path, "is truncated or broken: a PNG file has IHDR first and IEND last")
     width, height, depth, colour = struct.unpack(">IIBB", data[16:26])
-    if (depth, colour) != (8, 2):
+    if (depth, colour) not in kinds:
         kind = _COLOUR_TYPES.get(colour, f"colour type {colour}")
-        raise DataError(path, f"label maps must be 8-bit RGB PNG (number = R + 256·G), got {depth}-bit {kind}")
+        raise DataError(path, f"label maps must be {what}, got {depth}-bit {kind}")
     found = (height, width)
     if size is not None and found != size:
         raise DataError(path, f"expected {_by(size)} as its row's sh, sw or first label map have, got {_by(found)}")
     _check_size(path, found)
-    return found
+    return found, (depth, colour)
 
 
 def _check_size(path: str, size: tuple[int, int]) -> None:

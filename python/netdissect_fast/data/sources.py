@@ -8,41 +8,61 @@ from typing import Any
 
 from ..errors import ArgumentError, NetDissectError
 from .broden import Broden
+from .coco import CocoInstances, CocoPanoptic
 from .dataset import ConceptDataset, Subset, source_of
+from .folder import Folder
+from .joined import Joined
+from .opening import open_data
 from .synthetic import Synthetic
 
 __all__ = ["check_same", "data_of_run", "open_source", "source_of"]
 
-
-def _subset(of: dict[str, Any], indices: list[int]) -> Subset:
-    return Subset(open_source(of), indices)
-
-
-def _range(of: dict[str, Any], start: int, stop: int, step: int) -> Subset:
-    return Subset(open_source(of), range(start, stop, step))
+_RANGE = ("start", "stop", "step")
 
 
 _KINDS: dict[str, Callable[..., ConceptDataset]] = {
     "broden": Broden,
-    "range": _range,
-    "subset": _subset,
+    "coco instances": CocoInstances,
+    "coco panoptic": CocoPanoptic,
+    "folder": Folder,
     "synthetic": Synthetic,
 }
 
 
 def open_source(source: dict[str, Any], path: Path | None = None) -> ConceptDataset:
-    """The data set that ``source_of`` described, from where it was or from the folder ``path``.
+    """The data set that ``source_of`` described, from where it was or from what the user names now, ``path``.
 
     ArgumentError where it describes none; else what opening raises.
     """
     try:
-        options = _moved(source, str(path)) if path is not None else dict(source)
-        return _KINDS[options.pop("kind")](**options)
+        return _opened(source, path)
     except NetDissectError:
         raise
     except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError, OSError) as error:
         where = "" if path is None else f" in {path}"
         raise ArgumentError(f"run.json does not say how to open the data set{where}: {error!r}") from error
+
+
+def _opened(source: dict[str, Any], path: Path | None) -> ConceptDataset:
+    options = dict(source)
+    kind = options.pop("kind")
+    if kind in ("subset", "range"):
+        of = _opened(options.pop("of"), path)
+        return Subset(of, options["indices"] if kind == "subset" else range(*(options[n] for n in _RANGE)))
+    if kind == "joined":
+        if path is not None:
+            raise ArgumentError("the data set is joined from several, which must be where they were: leave out --data")
+        return Joined([_opened(part, None) for part in options["of"]], options["names"])
+    if kind == "function":
+        if path is None:  # nothing that a result folder names is run unasked
+            raise ArgumentError(f"the data set was made by {options['spec']}: give that as the data set (--data)")
+        return open_data(path)
+    if path is not None:
+        if kind == "synthetic":
+            raise ArgumentError("the data set was drawn, not read from a folder: leave out --data")
+        found = dict.fromkeys(options.keys() & {"images", "masks"})  # beside the file, wherever it is now
+        options = {**options, **found, "path": str(path)}
+    return _KINDS[kind](**options)
 
 
 def data_of_run(run: dict[str, Any], path: Path | None = None) -> ConceptDataset:
@@ -59,13 +79,6 @@ def data_of_run(run: dict[str, Any], path: Path | None = None) -> ConceptDataset
     data = open_source(source, path)
     check_same(data, run)
     return data
-
-
-def _moved(source: dict[str, Any], path: str) -> dict[str, Any]:
-    """The same in another folder."""
-    if source["kind"] == "synthetic":
-        raise ArgumentError("the data set was drawn, not read from a folder: leave out --data")
-    return {**source, "of": _moved(source["of"], path)} if "of" in source else {**source, "path": path}
 
 
 def check_same(data: ConceptDataset, run: dict[str, Any]) -> None:

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 import json
 import operator
 import os
-from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -17,7 +14,7 @@ import numpy as np
 from ..concepts import ImageLabels, Vocabulary
 from ..errors import ArgumentError, OutputError
 from ..storage import new_folder
-from ..types import Array, Float64Array, Int64Array
+from ..types import Array
 from .drawing import (
     CATEGORIES,
     CONCEPTS,
@@ -29,6 +26,8 @@ from .drawing import (
     draw_texture,
     name_colours,
 )
+from .splits import split_of
+from .writing import INDEX_COLUMNS, Concept, write_concepts, write_label_map, write_table
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -76,7 +75,7 @@ class Synthetic:
             np.array([CATEGORIES.index(category) for category, _ in CONCEPTS], np.int32),
             CATEGORIES,
         )
-        self._indices = [i for i in range(images) if split in (None, _split(_image_path(i)))]
+        self._indices = [i for i in range(images) if split in (None, split_of(_image_path(i)))]
         if not self._indices:
             raise ArgumentError(f"none of {images} images is of split {split!r}; ask for more images")
         self._last: tuple[int, Drawing] | None = None
@@ -139,12 +138,6 @@ def _image_path(index: int) -> str:
     return f"synthetic/{index:06d}.png"
 
 
-def _split(path: str) -> str:
-    """Broden's rule: the path's MD5, as a fraction of all, is train up to 0.7."""
-    digest = hashlib.md5(path.encode(), usedforsecurity=False).digest()
-    return "train" if int.from_bytes(digest[:8], "big") / 2**64 <= 0.7 else "val"
-
-
 def write_synthetic(
     path: str | os.PathLike[str], images: int = 1000, seed: int = 0, size: int = 128, progress: bool = False
 ) -> None:
@@ -159,7 +152,10 @@ def write_synthetic(
     dataset, folder = Synthetic(images, seed, size), Path(path)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise OutputError(f"{folder} exists already; choose the name of a new folder")
-    frequency, coverage = np.zeros(len(CONCEPTS) + 1, np.int64), np.zeros(len(CONCEPTS) + 1)
+    concepts = [
+        Concept(number, name, {category: 0}, {category: 0.0})
+        for number, (category, name) in enumerate(CONCEPTS, start=1)
+    ]
     rows: list[list[object]] = []
     with new_folder(folder) as new:
         (new / "images" / "synthetic").mkdir(parents=True)
@@ -171,45 +167,15 @@ def write_synthetic(
             for category, numbers in zip(_MAPS, labels.maps, strict=False):
                 if numbers.any():
                     cells[category] = f"{name[:-4]}_{category}.png"
-                    red_green_blue = np.stack([numbers % 256, numbers // 256, 0 * numbers], -1)
-                    Image.fromarray(red_green_blue.astype(np.uint8)).save(new / "images" / cells[category])
-                    pixels_of = np.bincount(numbers.ravel(), minlength=len(frequency))
-                    frequency += pixels_of > 0
-                    coverage += pixels_of / numbers.size
+                    write_label_map(new / "images" / cells[category], numbers)
+                    for number, pixels in zip(*np.unique(numbers[numbers > 0], return_counts=True), strict=True):
+                        concepts[number - 1].images[category] += 1
+                        concepts[number - 1].coverage[category] += pixels / numbers.size
             for number in labels.whole:
-                cells[CONCEPTS[number - 1][0]] = str(number)
-                frequency[number] += 1
-                coverage[number] += 1
-            rows.append([name, _split(name), size, size, size // 2, size // 2, *cells.values()])
-        _write_table(new / "index.csv", ["image", "split", "ih", "iw", "sh", "sw", *CATEGORIES], rows)
-        _write_labels(new, frequency, coverage)
-
-
-def _write_labels(folder: Path, frequency: Int64Array, coverage: Float64Array) -> None:
-    """Write label.csv, category.csv and c_*.csv; ``frequency`` in images, ``coverage`` in pictures' areas."""
-    label_rows = [
-        [number, name, f"{category}({frequency[number]})", frequency[number], f"{coverage[number]:.6f}", ""]
-        for number, (category, name) in enumerate(CONCEPTS, start=1)
-    ]
-    columns = ["number", "name", "category", "frequency", "coverage", "syns"]
-    _write_table(folder / "label.csv", columns, label_rows)
-    category_rows = []
-    for category in CATEGORIES:
-        numbers = [number for number, concept in enumerate(CONCEPTS, start=1) if concept[0] == category]
-        total = frequency[numbers].sum()
-        category_rows.append([category, numbers[0], numbers[-1], len(numbers), total])
-        numbers.sort(key=lambda number: (-frequency[number], -coverage[number], number))
-        coded = [
-            [code, number, CONCEPTS[number - 1][1], frequency[number], f"{coverage[number]:.6f}"]
-            for code, number in enumerate(numbers, start=1)
-        ]
-        _write_table(folder / f"c_{category}.csv", ["code", "number", "name", "frequency", "coverage"], coded)
-    _write_table(folder / "category.csv", ["name", "first", "last", "count", "frequency"], category_rows)
-
-
-def _write_table(path: Path, header: list[str], rows: Iterable[Sequence[object]]) -> None:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(rows)
-    path.write_text(text.getvalue(), encoding="utf-8", newline="")
+                category, _ = CONCEPTS[number - 1]
+                cells[category] = str(number)
+                concepts[number - 1].images[category] += 1
+                concepts[number - 1].coverage[category] += 1
+            rows.append([name, split_of(name), size, size, size // 2, size // 2, *cells.values()])
+        write_table(new / "index.csv", [*INDEX_COLUMNS, *CATEGORIES], rows)
+        write_concepts(new, concepts)

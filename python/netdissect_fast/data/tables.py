@@ -65,6 +65,16 @@ def parse_integer(text: str) -> int | None:
     return int(match[1]) if match else None
 
 
+def keep(error: DataError, faults: list[DataError] | None) -> None:
+    """Add an error to ``faults`` and go on, or raise it where that is None.
+
+    What is kept is a copy: an error as it was raised holds all that was in memory there.
+    """
+    if faults is None:
+        raise error
+    faults.append(DataError(error.path, error.reason, error.line))
+
+
 def read_bytes(path: str | os.PathLike[str], limit: int) -> bytes:
     """The bytes of a regular file. DataError where it is missing, a device, empty or over ``limit``."""
     try:
@@ -86,24 +96,16 @@ def read_bytes(path: str | os.PathLike[str], limit: int) -> bytes:
     return data
 
 
-def read_table(path: Path, required: tuple[str, ...]) -> Table:
+def read_table(path: Path, required: tuple[str, ...], faults: list[DataError] | None = None) -> Table:
     """Read a csv file whose header has at least the ``required`` columns; more are welcome.
 
     Tolerates a byte order mark, CRLF and blank lines. Raises DataError, with the line, for a file that is
     missing or not UTF-8, a missing or repeated column, a row longer or shorter than the header, a broken
-    quote, a NUL or an oversized cell.
+    quote, a NUL or an oversized cell. Where ``faults`` is given, rows that are malformed are left out and
+    their errors added to it.
     """
     text = _decode(path, read_bytes(path, MAX_TABLE))
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-    rows: list[tuple[int, list[str]]] = []
-    try:
-        for cells in reader:
-            if cells:
-                rows.append((reader.line_num, cells))
-                if max(map(len, cells)) > MAX_FIELD:
-                    raise DataError(path, f"a cell has more than {MAX_FIELD} characters", reader.line_num)
-    except csv.Error as error:
-        raise DataError(path, f"is not a csv file: {error}", reader.line_num) from error
+    rows = _read_rows(path, text, faults)
     if not rows:
         raise DataError(path, f"has no header; expected columns {', '.join(required)}")
     first, header = rows.pop(0)
@@ -115,10 +117,32 @@ def read_table(path: Path, required: tuple[str, ...]) -> Table:
     missing = [name for name in required if name not in columns]
     if missing:
         raise DataError(path, f"has no column {', '.join(missing)}; got {', '.join(names)[:200]}", first)
+    width = len(names)
     for line, cells in rows:
-        if len(cells) != len(names):
-            raise DataError(path, f"expected {len(names)} cells as in the header, got {len(cells)}", line)
-    return Table(path, columns, rows)
+        if len(cells) != width:
+            keep(DataError(path, f"expected {width} cells as in the header, got {len(cells)}", line), faults)
+    return Table(path, columns, [row for row in rows if len(row[1]) == width] if faults else rows)
+
+
+def _read_rows(path: Path, text: str, faults: list[DataError] | None) -> list[tuple[int, list[str]]]:
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    rows: list[tuple[int, list[str]]] = []
+    while True:
+        try:
+            for cells in reader:
+                if not cells:
+                    continue
+                if max(map(len, cells)) > MAX_FIELD:
+                    raise DataError(path, f"a cell has more than {MAX_FIELD} characters", reader.line_num)
+                rows.append((reader.line_num, cells))
+            return rows
+        except csv.Error as error:
+            fault = DataError(path, f"is not a csv file: {error}", reader.line_num)
+            if faults is None or not rows:  # without a header there are no columns
+                raise fault from error
+            keep(fault, faults)
+        except DataError as error:
+            keep(error, faults)
 
 
 def _decode(path: Path, data: bytes) -> str:

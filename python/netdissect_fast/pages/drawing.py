@@ -4,24 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-import multiprocessing
-import os
-import signal
 import sys
 import threading
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from multiprocessing.connection import wait
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..concepts import PackedLabels
-from ..errors import CapacityError
+from ..processes import run_jobs
 from ..types import Array
 from .facts import Concepts, Layer
 from .pictures import ConceptStrip, Look, Masks, Photos, Strips, UnitStrips
@@ -31,7 +23,6 @@ if TYPE_CHECKING:
     from ..data.dataset import ConceptDataset
 
 CONCEPT_IMAGES = 12  # on a concept's page
-_AHEAD = 4  # strips prepared for each worker
 
 
 @dataclass(frozen=True)
@@ -82,39 +73,14 @@ class Drawing:
         from tqdm import tqdm
 
         wanted = [task for task in self.tasks if not all(map(site.has, task.paths.values()))]
-        shown = tqdm(total=len(wanted), desc="pictures", unit="unit", disable=not (progress and sys.stderr.isatty()))
-        with shown, self._pool(site.out, min(workers, len(wanted))) as pool:
-            try:
-                for _ in _in_turn(pool, wanted, _AHEAD * max(1, workers)):
-                    shown.update()
-            except BrokenProcessPool as error:
-                raise CapacityError(
-                    "a process that draws pictures died or could not start. Where memory is short use fewer workers; "
-                    "in a script call report() under `if __name__ == '__main__':`, or with workers=0"
-                ) from error
-            finally:
-                pool.shutdown(cancel_futures=True)
+        jobs = ((_draw, (task.paths, task.prepare())) for task in wanted)
+        start = (self.data, self.look, site.out)
+        with tqdm(
+            total=len(wanted), desc="pictures", unit="unit", disable=not (progress and sys.stderr.isatty())
+        ) as shown:
+            for _ in run_jobs(jobs, min(workers, len(wanted)), _start, start, "draws pictures"):
+                shown.update()
         return sum(len(task.paths) for task in wanted)
-
-    def _pool(self, out: Path, workers: int) -> Executor:
-        if workers < 1:
-            return ThreadPoolExecutor(1, "netdissect_fast pictures", _start, (self.data, self.look, out))
-        # Spawned: a fork of a process with threads, such as torch's, may hang.
-        context = multiprocessing.get_context("spawn")
-        return ProcessPoolExecutor(workers, context, _start_process, (self.data, self.look, out))
-
-
-def _in_turn(pool: Executor, tasks: Sequence[Task], ahead: int) -> Iterator[None]:
-    """Draw tasks, at most ``ahead`` of them prepared at a time."""
-    waiting: deque[Future[None]] = deque()
-    for task in tasks:
-        strips = task.prepare()
-        with _interrupts_held():
-            waiting.append(pool.submit(_draw, task.paths, strips))
-        if len(waiting) > ahead:
-            yield waiting.popleft().result()
-    while waiting:
-        yield waiting.popleft().result()
 
 
 _worker = threading.local()  # what a worker, a thread or a process, draws with
@@ -122,33 +88,6 @@ _worker = threading.local()  # what a worker, a thread or a process, draws with
 
 def _start(data: ConceptDataset, look: Look, out: Path) -> None:
     _worker.photos, _worker.look, _worker.out = Photos(data, look.size), look, out
-
-
-def _start_process(data: ConceptDataset, look: Look, out: Path) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the main process stops the others
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    _start(data, look, out)
-
-
-def _end_with_parent() -> None:
-    """A main process that is killed stops nobody."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    wait([parent.sentinel])
-    os._exit(1)
-
-
-@contextmanager
-def _interrupts_held() -> Iterator[None]:
-    """Hold Ctrl-C back while processes start: it would hit them before they can ignore it."""
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _draw(paths: dict[str, str], strips: Strips) -> None:

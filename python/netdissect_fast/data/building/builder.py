@@ -1,0 +1,241 @@
+"""build(): sources into a data set in Broden's format, in two passes over chunks of images."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ... import __version__
+from ...errors import ArgumentError, DataError, OutputError, ResumeMismatch
+from ...processes import run_jobs
+from ...storage import only_writer, read_json, remove_tree, write_json, write_text
+from ...types import Array
+from ..dataset import DataWarning
+from ..fingerprints import Fingerprint
+from ..label_maps import LabelSize, checked_label_size
+from ..writing import write_concepts
+from .annotation import Source
+from .assembling import Assembler, number_tables, rows_of, write_index
+from .colours import ColourNames, own_colours
+from .extracting import Extractor, Item, add_up
+from .naming import Naming, Synonyms, naming_report, number_concepts
+from .synonyms import plain_names
+
+FORMAT = 1  # raise when the same sources and settings give other bytes
+CHUNK = 64  # images
+_UNSAFE = re.compile(r"[/\\:;\"\x00-\x1f]|^\.")
+
+
+@dataclass(frozen=True)
+class Built:
+    """What was built: the folder, how many images and concepts, and what was left out and why."""
+
+    path: Path
+    images: int
+    concepts: int
+    categories: tuple[str, ...]
+    skipped: tuple[str, ...]
+
+    def __str__(self) -> str:
+        left = f"; {len(self.skipped)} broken images left out" if self.skipped else ""
+        return f"{self.path}: {self.images} images, {self.concepts} concepts in {', '.join(self.categories)}{left}"
+
+
+def build(
+    sources: Sequence[Source],
+    out: str | os.PathLike[str],
+    *,
+    size: LabelSize = 224,
+    label_size: LabelSize = None,
+    min_frequency: int = 10,
+    min_coverage: float = 0.5,
+    synonyms: Synonyms = plain_names,
+    colours: Array | None = None,
+    train: float = 0.7,
+    salt: str = "",
+    limit: int | None = None,
+    strict: bool = True,
+    workers: int | None = None,
+    restart: bool = False,
+    progress: bool = True,
+) -> Built:
+    """Build a data set in Broden's format, which ``nd.Broden`` reads, from sources of labelled images.
+
+    Parameters
+    ----------
+    sources :
+        such as those of ``building.sources``, or any data set as ``Labelled(data, name)``; their names differ.
+    out :
+        the new folder. It appears when it is whole; until then all is in ``.NAME.building`` beside it, and the same
+        call goes on there after an interruption. The same sources and settings give the same bytes.
+    size :
+        of the photographs, in pixels on a side or (height, width); they are resized whole, their shape is not kept.
+    label_size :
+        of the label maps; None: half of ``size``, as in Broden.
+    min_frequency, min_coverage :
+        images that a concept needs, and how much of whole images it covers, summed.
+    synonyms :
+        names of a label, in lower case → those it may go by, the best first.
+    colours :
+        names of colours, uint8 [32, 32, 32] (``read_colours``); None: our own.
+    train, salt :
+        part of the images that are of the split train; text that gives another order and split.
+    limit :
+        only the first images of each source.
+    strict :
+        False: broken images are left out, with a warning.
+    workers :
+        processes that read and write; 0: none but this one; None: one a core.
+    restart :
+        start over where an interrupted build had other sources or settings.
+    progress :
+        show progress bars on a terminal.
+
+    Raises DataError naming the broken file, ArgumentError, ResumeMismatch, OutputError; InUse where another process
+    builds the same.
+    """
+    folder, height_width = Path(out), checked_label_size(size)
+    if height_width is None:
+        raise ArgumentError("size must be given: a number of pixels, or (height, width)")
+    half = (max(height_width[0] // 2, 1), max(height_width[1] // 2, 1))
+    maps = checked_label_size(label_size) or half
+    if min_frequency < 1 or not min_coverage >= 0 or not 0 <= train <= 1 or (limit is not None and limit < 1):
+        raise ArgumentError("expected min_frequency ≥ 1, min_coverage ≥ 0, train of 0 to 1 and limit ≥ 1")
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise OutputError(f"{folder} exists already; choose the name of a new folder")
+    names = [source.name for source in sources]
+    if not names or len(set(names)) < len(names) or any(_UNSAFE.search(name) or not name for name in names):
+        raise ArgumentError(f"expected sources with different names that can be folders, got {names}")
+    items = _items(sources, limit)
+    table = own_colours() if colours is None else colours
+    settings = {
+        "format": FORMAT, "version": __version__, "size": list(height_width), "label_size": list(maps),
+        "min_frequency": min_frequency, "min_coverage": min_coverage, "synonyms": _described(synonyms),
+        "colours": _hash(table), "train": train, "salt": salt, "limit": limit, "strict": strict,
+        "sources": [{"name": s.name, "images": len(s), "fingerprint": s.fingerprint()} for s in sources],
+    }  # fmt: skip
+    workers = (os.cpu_count() or 1) if workers is None else workers
+    chunks = [items[first : first + CHUNK] for first in range(0, len(items), CHUNK)]
+    with _begun(folder, settings, restart) as (new, work):
+        images = new / "images"
+        extractor = Extractor(sources, images, work, height_width, maps, ColourNames(table), strict)
+        jobs = ((_extract, (chunk, number)) for number, chunk in enumerate(chunks))
+        _all("reading", jobs, len(items), workers, extractor, progress)
+        tallies, skipped = add_up(work, len(chunks))
+        naming = number_concepts(tallies, synonyms, min_frequency, min_coverage)
+        assembler = Assembler(images, work, height_width, maps, number_tables(naming.numbers))
+        more = ((_assemble, (number, len(chunk))) for number, chunk in enumerate(chunks))
+        _all("writing", more, len(items), workers, assembler, progress)
+        rows = [row for number in range(len(chunks)) for row in rows_of(work, number) or ()]
+        categories = write_concepts(new, naming.concepts)
+        write_index(new / "index.csv", rows, categories, (*height_width, *maps), train, salt)
+        _write_notes(new, settings, naming, tallies, skipped)
+    if skipped:
+        warnings.warn(f"{len(skipped)} broken images were left out; the first: {skipped[0]}", DataWarning, stacklevel=2)
+    return Built(folder, len(rows), len(naming.concepts), tuple(categories), tuple(skipped))
+
+
+def _items(sources: Sequence[Source], limit: int | None) -> list[Item]:
+    """All images, with paths that differ also where letters' case makes no difference."""
+    items, taken = [], set[str]()
+    for number, source in enumerate(sources):
+        count = len(source) if limit is None else min(limit, len(source))
+        for index in range(count):
+            stem = _UNSAFE.sub("_", source.file_name(index)) or "_"
+            path, again = f"{source.name}/{stem}", 1
+            while path.casefold() in taken:
+                again += 1
+                path = f"{source.name}/{stem}{again}"
+            taken.add(path.casefold())
+            items.append(Item(number, index, path))
+    if not items:
+        raise ArgumentError("the sources hold no image")
+    return items
+
+
+@contextmanager
+def _begun(folder: Path, settings: dict[str, Any], restart: bool) -> Iterator[tuple[Path, Path]]:
+    """The folders to build and to work in, of an interrupted build with the same settings or new; at the end, the
+    first becomes ``folder``.
+    """
+    beside = folder.with_name(f".{folder.name}.building")
+    with only_writer(folder.parent, f".{folder.name}.lock"):
+        if beside.exists():
+            try:
+                begun = read_json(beside / "settings.json")
+            except DataError:
+                begun = None  # stopped before it wrote that
+            if begun is not None and begun != settings and not restart:
+                other = begun if isinstance(begun, dict) else {}
+                different = [name for name, value in settings.items() if other.get(name) != value]
+                raise ResumeMismatch(
+                    f"{beside} was begun with other {', '.join(different)}: build with the same, or start over "
+                    "(restart=True, --restart)"
+                )
+            if begun != settings:
+                remove_tree(beside)
+        new, work = beside / "data", beside / "work"
+        try:
+            for made in (new / "images", work):
+                made.mkdir(parents=True, exist_ok=True)
+            write_json(beside / "settings.json", settings)
+            yield new, work
+            os.sync()  # photographs and label maps were not, one by one
+            if folder.exists():
+                folder.rmdir()
+            new.rename(folder)
+        except OSError as error:
+            if isinstance(error, OutputError):
+                raise
+            raise OutputError(f"cannot write {folder}: {error.strerror or error}; free some space") from error
+        shutil.rmtree(beside, ignore_errors=True)
+
+
+def _all(what: str, jobs: Any, images: int, workers: int, worker: Extractor | Assembler, progress: bool) -> None:
+    from tqdm import tqdm
+
+    with tqdm(total=images, desc=what, unit="img", disable=not (progress and sys.stderr.isatty())) as bar:
+        for done in run_jobs(jobs, workers, _start, (worker,), "builds the data set"):
+            bar.update(done)
+
+
+_working: Any = None  # what a worker does its jobs with
+
+
+def _start(worker: Extractor | Assembler) -> None:
+    global _working
+    _working = worker
+
+
+def _extract(items: Sequence[Item], chunk: int) -> int:
+    _working.extract(items, chunk)
+    return len(items)
+
+
+def _assemble(chunk: int, images: int) -> int:
+    _working.assemble(chunk)
+    return images
+
+
+def _described(synonyms: Callable[..., Any]) -> str:
+    return getattr(synonyms, "__qualname__", repr(synonyms))
+
+
+def _hash(table: Array) -> str:
+    found = Fingerprint("colours")
+    found.add(table.tobytes())
+    return found.hex()
+
+
+def _write_notes(new: Path, settings: dict[str, Any], naming: Naming, tallies: Any, skipped: Sequence[str]) -> None:
+    """Write build.json and syns.txt."""
+    write_json(new / "build.json", {**settings, "skipped": list(skipped)})
+    write_text(new / "syns.txt", "\n".join(naming_report(naming, tallies)))

@@ -1,0 +1,72 @@
+"""The category color: which of the eleven basic colour terms each pixel has."""
+
+from __future__ import annotations
+
+import io
+import os
+
+import numpy as np
+
+from ...errors import DataError
+from ...types import Array, Int64Array
+from ..drawing.colours import name_colours
+from ..drawing.concepts import NUMBER
+from ..tables import read_bytes
+
+COLOURS = ("black", "blue", "brown", "grey", "green", "orange", "pink", "purple", "red", "white", "yellow")
+NAMES = {number: (f"{name}-c",) for number, name in enumerate(COLOURS, start=1)}
+_LEVELS = 32  # of red, green and blue in the table
+
+
+def own_colours() -> Array:
+    """Our own table: the name that ``name_colours`` gives the middle of each cell, uint8 [32, 32, 32] of 0..10."""
+    middle = ((np.arange(_LEVELS) * 256 + 128) // _LEVELS).astype(np.uint8)
+    cells = np.stack(np.meshgrid(middle, middle, middle, indexing="ij"), axis=-1)
+    place = np.zeros(max(NUMBER.values()) + 1, np.uint8)
+    for number, name in enumerate(COLOURS):
+        place[NUMBER[f"{name}-c"]] = number
+    table: Array = place[name_colours(cells.reshape(_LEVELS, -1, 3))].reshape((_LEVELS,) * 3)
+    return table
+
+
+def read_colours(path: str | os.PathLike[str]) -> Array:
+    """Read a table such as w2color.npy, uint8 [32, 32, 32] at [R // 8, G // 8, B // 8], of 0..10 as in COLOURS.
+
+    Raises DataError where it is something else; nothing in it is run.
+    """
+    try:
+        table: Array = np.load(io.BytesIO(read_bytes(path, 1 << 24)), allow_pickle=False)
+    except (ValueError, OSError, EOFError) as error:
+        raise DataError(path, f"is not an array of colour names (.npy): {error}") from error
+    if not isinstance(table, np.ndarray) or table.shape != (_LEVELS,) * 3 or table.dtype != np.uint8:
+        found = f"{table.dtype} {list(table.shape)}" if isinstance(table, np.ndarray) else type(table).__name__
+        raise DataError(path, f"expected uint8 [32, 32, 32], got {found}")
+    if table.max() >= len(COLOURS):
+        raise DataError(path, f"expected colours 0 to {len(COLOURS) - 1}, got {table.max()}")
+    return table
+
+
+class ColourNames:
+    """Names pixels by a ``table``, as above; the numbers it gives are those of NAMES."""
+
+    def __init__(self, table: Array) -> None:
+        self._numbers = table.reshape(-1) + 1
+
+    def numbers(self, rgb: Array) -> Array:
+        """uint8 of RGB pixels uint8 [..., 3]."""
+        return self._numbers[_cells(rgb)]
+
+    def counts(self, rgb: Array) -> Int64Array:
+        """Pixels of each number, int64 [12], of uint8 [Y, X, 3]."""
+        cells = np.bincount(_cells(rgb).reshape(-1), minlength=len(self._numbers))
+        return np.bincount(self._numbers, weights=cells, minlength=len(COLOURS) + 1).astype(np.int64)
+
+
+def _cells(rgb: Array) -> Array:
+    """uint16: where a pixel's cell is in the table, laid flat."""
+    levels = rgb >> 3
+    cells = levels[..., 0].astype(np.uint16)
+    for channel in (1, 2):
+        cells <<= 5
+        cells |= levels[..., channel]
+    return cells

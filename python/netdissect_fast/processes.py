@@ -1,0 +1,97 @@
+"""Worker processes that leave nothing behind: not after Ctrl-C, nor when their parent is killed."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing, contextmanager
+from multiprocessing.connection import wait
+from typing import Any, TypeVar
+
+from .errors import CapacityError
+
+R = TypeVar("R")
+Job = tuple[Callable[..., R], tuple[Any, ...]]
+
+
+def run_jobs(
+    jobs: Iterable[Job[R]],
+    workers: int,
+    start: Callable[..., None],
+    arguments: tuple[Any, ...],
+    what: str,
+    ahead: int = 4,
+) -> Iterator[R]:
+    """Run jobs, (function, arguments) that pickle, in processes; gives their results in order.
+
+    workers    processes, or 0: a thread of this one
+    start      called first in each worker, with ``arguments``
+    what       for messages: what a process does
+    ahead      jobs taken from ``jobs`` for each worker before results are waited for
+
+    Raises what a job raises, and CapacityError where a process dies.
+    """
+    with closing(_results(_pool(workers, start, arguments), jobs, ahead * max(1, workers))) as results:
+        try:
+            yield from results
+        except BrokenProcessPool as error:
+            raise CapacityError(
+                f"a process that {what} died or could not start. Where memory is short use fewer workers; in a script "
+                "call this under `if __name__ == '__main__':`, or with workers=0"
+            ) from error
+
+
+def _pool(workers: int, start: Callable[..., None], arguments: tuple[Any, ...]) -> Executor:
+    if workers < 1:
+        return ThreadPoolExecutor(1, "netdissect_fast worker", start, arguments)
+    # Spawned: a fork of a process with threads, such as torch's, may hang.
+    context = multiprocessing.get_context("spawn")
+    return ProcessPoolExecutor(workers, context, _start_process, (start, *arguments))
+
+
+def _results(pool: Executor, jobs: Iterable[Job[R]], ahead: int) -> Generator[R, None, None]:
+    waiting: deque[Future[R]] = deque()
+    with pool:
+        try:
+            for function, arguments in jobs:
+                with _interrupts_held():
+                    waiting.append(pool.submit(function, *arguments))
+                if len(waiting) > ahead:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _start_process(start: Callable[..., None], *arguments: Any) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the main process stops the others
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    start(*arguments)
+
+
+def _end_with_parent() -> None:
+    """A main process that is killed stops nobody."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    wait([parent.sentinel])
+    os._exit(1)
+
+
+@contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Hold Ctrl-C back while processes start: it would hit them before they can ignore it."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -1,0 +1,129 @@
+"""A data set is opened from whatever names it: a folder, a file, a function."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import netdissect_fast as nd
+from netdissect_fast.cli import main
+from netdissect_fast.data.dataset import source_of
+from netdissect_fast.data.folder import Folder
+from netdissect_fast.data.opening import open_data
+from netdissect_fast.data.sources import open_source
+from netdissect_fast.errors import ArgumentError, ModelError
+from tests.tiny_broden import write_tiny
+
+from .folders import write_folder
+
+FUNCTIONS = """
+import netdissect_fast as nd
+
+def drawn():
+    return nd.Synthetic(6, size=32)
+
+def nothing():
+    return 3
+
+def of(number):
+    return nd.Synthetic(number)
+
+def broken():
+    raise OSError("no disk")
+"""
+
+
+@pytest.fixture
+def functions(tmp_path: Path) -> Path:
+    path = tmp_path / "mine.py"
+    path.write_text(FUNCTIONS)
+    return path
+
+
+def test_by_path(tmp_path: Path, functions: Path) -> None:
+    assert isinstance(open_data(write_tiny(tmp_path / "tiny")), nd.Broden)
+    folder = write_folder(tmp_path / "mine")
+    assert isinstance(open_data(folder), Folder)
+    assert open_data(folder, label_size=(5, 7)).labels(0).shape == (5, 7)
+    assert open_data(folder).labels(0).shape == (112, 112)
+    data = open_data(f"{functions}:drawn")
+    assert data.fingerprint() == nd.Synthetic(6, size=32).fingerprint()
+    assert data.name(2) == nd.Synthetic(6, size=32).name(2)
+
+
+def test_what_is_none(tmp_path: Path, functions: Path) -> None:
+    with pytest.raises(ArgumentError, match=r"a data set is a folder .*; got '.*nowhere', which does not exist"):
+        open_data(tmp_path / "nowhere")
+    with pytest.raises(ArgumentError, match="a data set is a folder"):
+        open_data(tmp_path)
+    with pytest.raises(ArgumentError, match=r"say which function gives the data set: .* there is drawn, nothing"):
+        open_data(functions)
+    with pytest.raises(ArgumentError, match=r"nothing\(\) must give a data set, .* got int"):
+        open_data(f"{functions}:nothing")
+    with pytest.raises(ArgumentError, match="must be callable without arguments"):
+        open_data(f"{functions}:of")
+    with pytest.raises(ModelError, match=r"line 14: .*no disk"):
+        open_data(f"{functions}:broken")
+
+
+def test_options_that_do_not_fit(tmp_path: Path, functions: Path) -> None:
+    tiny, folder = write_tiny(tmp_path / "tiny"), write_folder(tmp_path / "mine")
+    assert len(open_data(tiny, split="val")) == 1
+    with pytest.raises(ArgumentError, match="is in Broden's format: it has no choice of label_size"):
+        open_data(tiny, label_size=5)
+    with pytest.raises(ArgumentError, match="is not in Broden's format: it has no choice of split"):
+        open_data(folder, split="val")
+    with pytest.raises(ArgumentError, match="no choice of categories"):
+        open_data(f"{functions}:drawn", categories=["color"])
+    with pytest.raises(ArgumentError, match="no choice of label_size"):
+        open_data(f"{functions}:drawn", label_size=7)
+
+
+def test_broken_images_can_be_left_out(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "mine")
+    (folder / "masks/two.png").write_bytes(b"no mask")
+    with pytest.warns(nd.data.DataWarning, match="1 of 3"):
+        data = open_data(folder, strict=False)
+    assert [data.name(i) for i in range(len(data))] == ["a/one.jpg", "three.jpg"]
+
+
+def test_found_again(tmp_path: Path, functions: Path) -> None:
+    folder = open_data(write_folder(tmp_path / "mine"), label_size=9)
+    again = open_source(json.loads(json.dumps(source_of(nd.Subset(folder, [2, 0])))))
+    assert again.labels(0).shape == (9, 9)
+    made = nd.Subset(open_data(f"{functions}:drawn"), [1])
+    source = json.loads(json.dumps(source_of(made)))
+    with pytest.raises(ArgumentError, match=r"was made by .*mine\.py:drawn: give that as the data set"):
+        open_source(source)  # what a result folder names is not run unasked
+    assert open_source(source, Path(f"{functions}:drawn")).fingerprint() == made.fingerprint()
+
+
+NETWORK = """
+from torch import nn
+
+def make():
+    layer = nn.Sequential(nn.Conv2d(3, 4, 3, stride=2, padding=1), nn.ReLU())
+    layer.input_size, layer.mean, layer.std = (3, 32, 32), (0.5,) * 3, (0.25,) * 3
+    return layer
+"""
+
+
+def test_from_the_command_line(tmp_path: Path, functions: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "net.py").write_text(NETWORK)
+    folder = write_folder(tmp_path / "folder")
+    common = ["--model", f"{tmp_path / 'net.py'}:make", "--layers", "0", "--cache", str(tmp_path / "cache"), "--quiet"]
+    one = ["dissect", *common, "--data", str(folder), "--label-size", "20x30", "--out", str(tmp_path / "one")]
+    assert main(one) == 0
+    made = nd.load(tmp_path / "one")
+    assert made["0"].vocabulary.names == ("sky", "grass", "roof", "street")
+    direct = nd.PackedLabels.pack((Folder(folder, (20, 30)).labels(i) for i in range(3)), made["0"].vocabulary)
+    assert np.array_equal(made["0"].counts.concept_area, direct.concept_area(4))
+    two = ["dissect", *common, "--data", str(folder), "--data", f"{functions}:drawn", "--out", str(tmp_path / "two")]
+    assert main([*two[:-4], "--out", str(tmp_path / "two"), "--data", f"{functions}:drawn"]) == 0
+    assert "folder.scene" in nd.load(tmp_path / "two")["0"].vocabulary.categories
+    capsys.readouterr()
+    assert main(["dissect", *common, "--data", str(tmp_path / "none")]) == 1
+    assert "a data set is a folder in Broden's format" in capsys.readouterr().err
