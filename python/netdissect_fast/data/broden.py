@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,10 +12,11 @@ import numpy as np
 from ..concepts import ImageLabels, Vocabulary
 from ..errors import ArgumentError, DataError
 from ..types import BoolArray, Int32Array
+from .fingerprints import Fingerprint
 from .index import Row, read_index
 from .inspecting import Inspection, numbers_of, sound_images
 from .pictures import image_size, locate, read_image, read_label_map
-from .tables import MAX_TABLE, keep, read_bytes
+from .tables import keep
 from .vocabulary import MAX_NUMBER, keep_categories, read_categories, read_vocabulary
 
 if TYPE_CHECKING:
@@ -184,28 +184,16 @@ class Broden:
         return max(height // 2, 1), max(width // 2, 1)
 
     def _hash(self) -> str:
-        digest = hashlib.sha256(b"netdissect_fast Broden 1\n")
-
-        def add(*parts: object) -> None:  # each part with its length, so that no two inputs read the same
-            for part in parts:
-                data = part if isinstance(part, bytes) else str(part).encode()
-                digest.update(b"%d:" % len(data) + data)
-
-        tables = [
-            "index.csv",
-            "label.csv",
-            "category.csv",
-            *(f"c_{c}.csv" for c in self.vocabulary.categories),
-        ]
-        for table in tables:
-            file = self.path / table
-            add(table, read_bytes(file, MAX_TABLE) if file.exists() else "missing")
-        add(self.split, *self.vocabulary.categories)
+        found = Fingerprint("Broden 1")
+        for table in ("index", "label", "category", *(f"c_{c}" for c in self.vocabulary.categories)):
+            found.add(f"{table}.csv")
+            found.add_table(self.path / f"{table}.csv")
+        found.add(self.split, *self.vocabulary.categories)
         for row in self._rows:
-            add(row.line)
+            found.add(row.line)
             for path in (row.image, *row.maps):
-                add(path, self._file_size(row, path))
-        return digest.hexdigest()
+                found.add(path, self._file_size(row, path))
+        return found.hex()
 
     def _file_size(self, row: Row, path: str) -> int:
         try:

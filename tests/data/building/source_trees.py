@@ -112,7 +112,9 @@ def blobs(rng: np.random.Generator, size: Size, numbers: Sequence[int], grid: in
 def write_photo(path: Path, size: Size, rng: np.random.Generator) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     small = Image.fromarray(rng.integers(0, 256, (12, 16, 3), np.uint8))
-    small.resize(size[::-1], Image.Resampling.BICUBIC).save(path, quality=90)
+    smooth = np.asarray(small.resize(size[::-1], Image.Resampling.BICUBIC)).astype(np.float32)
+    grainy = smooth + rng.normal(0, 7, smooth.shape)  # a JPEG as large as those of real photographs
+    Image.fromarray(grainy.clip(0, 255).astype(np.uint8)).save(path, quality=90)
 
 
 def write_rgb(path: Path, red: Any, green: Any, blue: Any) -> None:
