@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import OrderedDict
 from typing import Any
 
@@ -217,6 +218,25 @@ def test_hooks_sleep_outside_a_run() -> None:
     with watch(model, "conv1", lambda name, maps: seen.append(name)):
         model(images())
     assert seen == []
+
+
+def test_another_thread_may_run_the_network_meanwhile() -> None:
+    """As a segmenter does that is dissected on images that it labels."""
+    model, found = Net().eval(), []
+    other = images() * 2
+
+    def run_elsewhere(*_: Any) -> None:
+        if threading.current_thread() is threading.main_thread():
+            thread = threading.Thread(target=model, args=(other,))
+            thread.start()
+            thread.join()
+
+    model.conv1.register_forward_pre_hook(run_elsewhere)
+    with watch(model, ["conv1", "fc"], lambda name, maps: found.append((name, maps.clone()))) as run:
+        run(images())
+    assert [name for name, _ in found] == ["conv1", "fc"]
+    expected = torch.nn.functional.conv2d(images(), model.conv1.weight, model.conv1.bias, padding=1)
+    assert torch.equal(found[0][1], expected)
 
 
 def test_data_parallel_is_run_as_the_network_inside() -> None:

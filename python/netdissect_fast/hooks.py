@@ -6,6 +6,7 @@ Consuming inside the hook makes the numbers true: an in-place ReLU right after t
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -142,6 +143,7 @@ class Watch:
         self._calls: dict[str, int] = {}
         self._batch: Tensor | None = None  # the one running now; hooks do nothing outside a run
         self._images = 0  # real ones in it, padding left out
+        self._thread = 0  # that runs it
         self._failure: Exception | None = None
 
     def __call__(self, batch: Tensor, images: Sequence[str] = ()) -> Any:
@@ -152,7 +154,7 @@ class Watch:
         """
         import torch
 
-        self._calls = dict.fromkeys(self._refs, 0)
+        self._calls, self._thread = dict.fromkeys(self._refs, 0), threading.get_ident()
         self._images, self._failure = len(batch), None
         self._batch, output = pad_batch(self._model, batch), None
         try:
@@ -179,8 +181,8 @@ class Watch:
         """Return the forward hook of one layer."""
 
         def forward_hook(module: nn.Module, inputs: Any, output: Any) -> None:
-            if self._batch is None or self._failure is not None:
-                return
+            if self._batch is None or self._failure is not None or threading.get_ident() != self._thread:
+                return  # another thread may label images with the same network
             call = self._calls[ref.name]
             self._calls[ref.name] = call + 1
             try:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..concepts import ImageLabels, Vocabulary
-from ..errors import ArgumentError
+from ..errors import ArgumentError, DataError, shortened
 from ..types import Array
 from .fingerprints import Fingerprint
 from .label_maps import LabelSize, checked_label_size, resized
+from .locks import Lock
+from .pictures import PHOTO_MODES
 from .values import UnknownValue, ValueNames, Values
 
 if TYPE_CHECKING:
@@ -32,7 +33,8 @@ class FromTorch:
     version     what stands for the contents in the fingerprint, such as "camvid-1". None: everything is read once and
                 hashed, which takes as long as reading the data set does
 
-    Reading is never done by two threads at once. Raises ArgumentError where what it yields is none of this.
+    Reading is never done by two threads at once. Raises ArgumentError where what it yields is none of this, DataError
+    where ``dataset[i]`` raises.
     """
 
     def __init__(
@@ -45,16 +47,19 @@ class FromTorch:
         version: str | None = None,
     ) -> None:
         self.dataset = dataset
+        if not (hasattr(dataset, "__len__") and hasattr(dataset, "__getitem__")):
+            raise ArgumentError(f"expected a data set with a length and items by number, got {_kind(dataset)}")
         self._values = Values(names, category)
         self.vocabulary: Vocabulary = self._values.vocabulary
         self._label_size = checked_label_size(label_size)
         self._version, self._fingerprint = version, ""
-        self._reading = threading.Lock()
+        self._reading = Lock()
         self._last: tuple[int, Array, ImageLabels] | None = None
         if not len(dataset):
             raise ArgumentError("the data set holds no image")
-        first, again = self._read(0), self._read(0)
-        if not (np.array_equal(first[0], again[0]) and np.array_equal(first[1].maps, again[1].maps)):
+        (image, labels), (image_again, again) = self._read(0), self._read(0)
+        same = np.array_equal(image, image_again) and np.array_equal(labels.maps, again.maps)
+        if not same or labels.whole != again.whole:
             raise ArgumentError("the data set gives another image or other labels each time; leave out random changes")
 
     def __len__(self) -> int:
@@ -64,10 +69,7 @@ class FromTorch:
         return f"FromTorch({type(self.dataset).__name__}: {len(self)} images, {len(self.vocabulary)} concepts)"
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_reading": None, "_last": None}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state, _reading=threading.Lock())
+        return {**self.__dict__, "_last": None}
 
     def image(self, index: int) -> Image:
         """See ConceptDataset."""
@@ -89,7 +91,7 @@ class FromTorch:
             found = Fingerprint("FromTorch 1")
             words = self.vocabulary
             found.add(len(self), self._label_size, words.numbers.tobytes(), words.category.tobytes())
-            found.add(*words.names, *words.categories)
+            found.add(*words.names, *words.categories, self._values.table.tobytes())
             if self._version is not None:
                 found.add("version", self._version)
             else:
@@ -107,7 +109,13 @@ class FromTorch:
             return self._last[1], self._last[2]
 
     def _read(self, index: int) -> tuple[Array, ImageLabels]:
-        item = self.dataset[index]
+        try:
+            item = self.dataset[index]
+        except MemoryError:
+            raise
+        except Exception as error:  # the user's own code
+            reason = f"{type(error).__name__}: {shortened(error)}"
+            raise DataError(type(self.dataset).__name__, f"item {index} cannot be read: {reason}") from error
         if not isinstance(item, tuple | list) or len(item) != 2:
             raise ArgumentError(f"item {index}: expected (image, labels), got {_kind(item)}")
         pixels = as_pixels(item[0], f"image {index}")
@@ -127,6 +135,8 @@ class FromTorch:
             maps, whole = np.zeros((0, *shape[:2]), np.int64), maps.reshape(1)
         if maps.ndim not in (2, 3):
             raise ArgumentError(f"labels {index}: expected [Y, X] or [L, Y, X], got {list(maps.shape)}")
+        if not maps.shape[-1] * maps.shape[-2]:
+            raise ArgumentError(f"labels {index}: expected at least one pixel, got {list(maps.shape)}")
         numbers = _integers(whole, f"labels {index}").reshape(-1)
         try:
             maps = self._values.numbers(resized(maps.reshape(-1, *maps.shape[-2:]), self._label_size))
@@ -141,6 +151,8 @@ def as_pixels(image: Any, what: str) -> Array:
     Raises ArgumentError that begins with ``what``.
     """
     if hasattr(image, "convert"):
+        if image.mode not in PHOTO_MODES:
+            raise ArgumentError(f"{what}: expected an 8-bit photograph, got Pillow's mode {image.mode}")
         return np.asarray(image.convert("RGB"))
     pixels = _array(image)
     if pixels.ndim != 3 or pixels.shape[0] not in (1, 3) or not pixels.size:
@@ -156,7 +168,12 @@ def as_pixels(image: Any, what: str) -> Array:
 
 
 def _integers(labels: Any, what: str) -> Array:
-    values = _array(labels)
+    try:
+        values = _array(labels)
+    except ValueError as error:  # lists of several lengths
+        raise ArgumentError(f"{what}: expected integers, the value of each pixel: {error}") from error
+    if hasattr(labels, "getbands") and values.ndim != 2:
+        raise ArgumentError(f"{what}: expected a picture of one value a pixel, got Pillow's mode {labels.mode}")
     if values.size == 0 and values.dtype.kind == "f":  # an empty list
         return values.astype(np.int64)
     if values.dtype.kind not in "iub":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+import re
 from collections.abc import Mapping, Sequence
 from operator import itemgetter
 from typing import TypeAlias
@@ -17,6 +18,7 @@ from .vocabulary import MAX_NUMBER
 Name: TypeAlias = str | tuple[str, str] | None  # a concept, or (category, concept); None, "" and "-" are none
 ValueNames: TypeAlias = Sequence[Name] | Mapping[int, Name] | Vocabulary
 
+UNUSABLE = re.compile("[\0-\x1f\ud800-\udfff]")  # in a name: control characters, halves of a UTF-16 pair
 _NO_CONCEPT = (None, "", "-")
 
 
@@ -36,8 +38,11 @@ class Values:
               the value is no concept
     category  of concepts whose name gives none
 
-    ``vocabulary`` has the concepts: their numbers are the values, or one more where the value 0 is a concept, since 0
-    is never a concept's number. Raises ArgumentError where names are none, or too many.
+    Raises ArgumentError where names are none, or too many.
+
+    vocabulary  the concepts: their numbers are the values, or one more where the value 0 is a concept, since 0 is never
+                a concept's number
+    table       int32 [count + 1]: the number of each value, 0 for no concept; −1 for one without a name, and last
     """
 
     def __init__(self, names: ValueNames, category: str = "object") -> None:
@@ -45,14 +50,19 @@ class Values:
             self.vocabulary, numbers = names, {int(number): int(number) for number in names.numbers}
         else:
             self.vocabulary, numbers = _named(names, category)
-        self._numbers = np.full(max(numbers, default=0) + 2, -1, np.int32)  # the last: of all larger values
-        self._numbers[0] = 0
-        self._numbers[list(numbers)] = list(numbers.values())
+        self.table = np.full(max(numbers, default=0) + 2, -1, np.int32)
+        self.table[0] = 0
+        self.table[list(numbers)] = list(numbers.values())
+
+    @property
+    def count(self) -> int:
+        """How many values there are: one more than the largest with a name."""
+        return len(self.table) - 1
 
     def numbers(self, values: Array) -> Int32Array:
         """Concept numbers int32 of integer ``values``, the same shape; 0: no concept. Raises UnknownValue."""
-        inside = np.clip(values, -1, len(self._numbers) - 1).astype(np.int64)  # −1 is the last too
-        numbers: Int32Array = self._numbers[inside]
+        inside = np.clip(values, -1, self.count).astype(np.int64)  # −1 is the last too
+        numbers: Int32Array = self.table[inside]
         if (numbers < 0).any():
             raise UnknownValue(int(values[numbers < 0].min()))
         return numbers
@@ -60,8 +70,8 @@ class Values:
 
 def _named(names: Sequence[Name] | Mapping[int, Name], category: str) -> tuple[Vocabulary, dict[int, int]]:
     """The concepts, and the number of each value that has a name; 0 where that is none."""
-    if isinstance(names, str):
-        raise ArgumentError(f"names must be a list of names or a dict by value, got the text {names!r}")
+    if not isinstance(names, Sequence | Mapping) or isinstance(names, str):
+        raise ArgumentError(f"names must be a list of names or a dict by value, got {names!r}")
     items = names.items() if isinstance(names, Mapping) else enumerate(names)
     pairs = dict(sorted(((_value(value), _pair(name, category)) for value, name in items), key=itemgetter(0)))
     first: dict[tuple[str, str], int] = {}  # two values may be one concept
@@ -98,4 +108,6 @@ def _pair(name: Name, category: str) -> tuple[str, str] | None:
     pair = name if isinstance(name, tuple) else (category, name)
     if len(pair) != 2 or not isinstance(pair[0], str) or not isinstance(pair[1], str | None):
         raise ArgumentError(f"a name must be a concept's or (category, concept), got {name!r}")
+    if UNUSABLE.search("".join(filter(None, pair))):
+        raise ArgumentError(f"a name must be text without control characters, got {name!r}")
     return None if pair[1] in _NO_CONCEPT else (pair[0], str(pair[1]))

@@ -70,6 +70,7 @@ def run_facts(dissection: Dissection) -> dict[str, str]:
     run = dissection.run
     settings, data = _mapping(run.get("settings")), _mapping(run.get("data"))
     size = settings.get("input_size")
+    seen = "Picture" if settings.get("preprocess", "") is None else "Network input"  # which may be a latent
     found = {
         "Model": run.get("model"),
         "Images": data.get("images"),
@@ -77,7 +78,7 @@ def run_facts(dissection: Dissection) -> dict[str, str]:
         "Quantile": settings.get("quantile") or ("thresholds were given" if settings else None),
         "Alignment": settings.get("alignment"),
         "Category rule": settings.get("category_rule"),
-        "Network input": " × ".join(map(str, size)) if isinstance(size, list) else size,
+        seen: " × ".join(map(str, size)) if isinstance(size, list) else size,
         "Device": settings.get("device"),
     }
     return {name: str(value) for name, value in found.items() if value}
