@@ -312,7 +312,7 @@ def test_special_files(tiny: Path, kind: str) -> None:
         os.mkfifo(file)  # opening it would wait for ever
     else:
         file.symlink_to(file.name)
-    expected = "is not a regular file" if kind == "pipe" else "leads out of images/"
+    expected = "is not a regular file" if kind == "pipe" else "leads out of the data set"
     expected = "cannot be read|does not exist|leads out" if kind == "loop" else expected
     with pytest.raises(DataError, match=expected):
         Broden(tiny).labels(1)

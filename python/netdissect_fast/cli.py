@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
 
 from . import __version__
 from .commands import ablate, compare, curve, data, demo, dissect, explain, info, merge, null, report, rotate
@@ -23,7 +26,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     command: Callable[[argparse.Namespace], None] = arguments.command
     try:
-        command(arguments)
+        with _warnings_as_messages():
+            command(arguments)
     except NetDissectError as error:
         print(f"netdissect-fast: error: {error}", file=sys.stderr)
         return 1
@@ -34,6 +38,24 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stderr.close()
         return 0
     return 0
+
+
+@contextmanager
+def _warnings_as_messages() -> Iterator[None]:
+    """Inside, our own warnings are one line; a user of the command has no line of code to look at."""
+    show = warnings.showwarning
+
+    def show_ours(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
+        if category.__module__.startswith(__package__):
+            print(f"netdissect-fast: warning: {message}", file=sys.stderr)
+        else:
+            show(message, category, *where, **more)
+
+    warnings.showwarning = show_ours
+    try:
+        yield
+    finally:
+        warnings.showwarning = show
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from .config import versions
 from .data.dataset import ConceptDataset
+from .data.inspecting import skipped_of
 from .data.sources import source_of
 from .describing import describe, model_hash, plain, short_hash
 from .errors import ResumeMismatch
@@ -42,7 +43,7 @@ def run_record(model: nn.Module, data: ConceptDataset, settings: Mapping[str, An
             "images": len(data),
             "fingerprint": data.fingerprint(),
             "source": source_of(data),
-            "skipped": len(getattr(getattr(data, "dataset", data), "skipped", ())),
+            "skipped": len(skipped_of(data)),
         },
     }
 

@@ -12,18 +12,19 @@ def layer_text(layer: LayerResult, iou_threshold: float = 0.04, best: int = 10) 
     """Detectors and unique detectors by category, and the best units, as a table for a terminal."""
     detectors, unique = layer.detectors(iou_threshold), layer.unique_detectors(iou_threshold)
     grid, units = layer.grid, layer.units(iou_threshold)
+    wide = max(12, *(len(name) + 2 for name in detectors))
     lines = [
         f"{layer.name}: {len(units)} units of {grid.size[0]}×{grid.size[1]}, {grid}",
         "",
-        f"  {'category':<12}{'detectors':>10}{'unique':>8}",
-        *(f"  {name:<12}{detectors[name]:>10}{unique[name]:>8}" for name in detectors),
-        f"  {'total':<12}{sum(detectors.values()):>10}{sum(unique.values()):>8}",
+        f"  {'category':<{wide}}{'detectors':>10}{'unique':>8}",
+        *(f"  {name:<{wide}}{detectors[name]:>10}{unique[name]:>8}" for name in detectors),
+        f"  {'total':<{wide}}{sum(detectors.values()):>10}{sum(unique.values()):>8}",
     ]
     ranked = sorted((row for row in units if row.label), key=lambda row: (-row.iou, row.unit))[:best]
     if ranked:
-        lines += ["", f"  {'unit':>6}  {'concept':<24}{'category':<12}{'IoU':>7}{'chance':>8}"]
+        lines += ["", f"  {'unit':>6}  {'concept':<24}{'category':<{wide}}{'IoU':>7}{'chance':>8}"]
         lines += [
-            f"  {row.unit:>6}  {row.label:<24}{row.category:<12}{row.iou:>7.3f}{row.chance:>8.3f}" for row in ranked
+            f"  {row.unit:>6}  {row.label:<24}{row.category:<{wide}}{row.iou:>7.3f}{row.chance:>8.3f}" for row in ranked
         ]
     return "\n".join(lines)
 

@@ -16,11 +16,12 @@ import netdissect_fast as nd
 from netdissect_fast.commands.data import looking as data_looking
 from netdissect_fast.concepts import ImageLabels
 from netdissect_fast.data import Broden, DataWarning, Subset, write_synthetic
-from netdissect_fast.data.inspecting import without_broken
+from netdissect_fast.data.inspecting import skipped_of, without_broken
 from netdissect_fast.data.looking.checking import check, printable
 from netdissect_fast.errors import ArgumentError, DataError
 
 from ..tiny_broden import edit, label_maps, write_label_map, write_tiny
+from .folders import write_folder
 
 
 @pytest.fixture
@@ -295,3 +296,24 @@ def test_a_drawn_data_set_is_sound_written_or_not(tmp_path: Path) -> None:
     assert written.faults == drawn.faults == ()
     assert written.notes == drawn.notes  # which concepts 12 images lack
     assert written.images == drawn.images == 12
+
+
+def test_all_that_was_skipped_is_known() -> None:
+    """Wherever it is inside: joined, or some of it."""
+    assert skipped_of(Own({})) == ()
+    broken = [Own({at: raising(DataError(f"{at}.png", "is broken"))}) for at in (1, 4)]
+    with pytest.warns(DataWarning):
+        first, second = map(without_broken, broken)
+    assert [fault.path for fault in skipped_of(first)] == ["1.png"]
+    assert [fault.path for fault in skipped_of(nd.Subset(nd.Joined([first, second]), [0]))] == ["1.png", "4.png"]
+
+
+def test_broken_images_are_left_out_where_that_is_asked_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = write_folder(tmp_path / "mine")
+    (folder / "masks/two.png").write_bytes(b"no picture")
+    command = ("find", folder, "grass", "--cache", tmp_path / "cache")
+    with pytest.raises(DataError, match=r"two\.png: is not a PNG file"):
+        run(*command)
+    with pytest.warns(DataWarning, match="1 of 3 images"):
+        run(*command, "--skip-broken")
+    assert capsys.readouterr().out.endswith("1 image with grass\n")

@@ -97,6 +97,8 @@ def test_zip_is_kept(site: Site, payload: bytes) -> None:
     assert sorted(path.name for path in Path("sub").iterdir()) == ["here", "tiny.zip"]
     with pytest.raises(OutputError, match=r"tiny\.zip exists already"):
         get(url, out="sub/other", keep_zip=True)
+    with pytest.raises(DataError, match=r"sub/index\.csv: is not there: the folder holds something else"):
+        get(url, out="sub")
 
 
 def test_one_that_is_there(site: Site, payload: bytes) -> None:

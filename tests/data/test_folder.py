@@ -220,3 +220,29 @@ def test_folders_that_are_links(folder: Path, tmp_path: Path) -> None:
 def test_sizes_that_are_none(folder: Path, size: object) -> None:
     with pytest.raises(ArgumentError, match="label_size must be"):
         Folder(folder, label_size=size)  # type: ignore[arg-type]
+
+
+def test_a_concept_of_whole_images_has_no_value(tmp_path: Path) -> None:
+    """Its number, one more than the largest value, is no value that a mask may hold."""
+    write_photo(tmp_path / "images/x.png", 2, 2)
+    write_mask(tmp_path / "masks/x.png", np.array([[1, 2], [3, 1]], np.uint8))
+    (tmp_path / "names.csv").write_text("value,name\n1,cat\n2,dog\n,beach\n")
+    (tmp_path / "labels.csv").write_text("image,concepts\nx.png,beach\n")
+    data = Folder(tmp_path)
+    assert data.vocabulary.numbers.tolist() == [1, 2, 3]
+    with pytest.raises(DataError, match=r"value 3 is not in names\.csv"):
+        data.labels(0)
+
+
+@pytest.mark.parametrize("left", ["images/.ipynb_checkpoints/x.png", "images/desktop.ini", "masks/.x.tif"])
+def test_what_other_programs_leave_is_no_fault(folder: Path, left: str) -> None:
+    (folder / left).parent.mkdir(exist_ok=True)
+    (folder / left).touch()
+    assert len(Folder(folder)) == 3
+
+
+def test_a_table_that_is_a_link_to_nothing(folder: Path) -> None:
+    (folder / "labels.csv").unlink()
+    (folder / "labels.csv").symlink_to("nowhere.csv")
+    with pytest.raises(DataError, match=r"labels\.csv: does not exist"):
+        Folder(folder)

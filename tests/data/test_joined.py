@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -98,3 +99,31 @@ def test_dissected(tmp_path: Path) -> None:
     assert loaded["0"].vocabulary.categories[0] == "a.color"
     assert np.array_equal(loaded["0"].counts.intersection, result["0"].counts.intersection)
     assert (tmp_path / "out" / "0" / "result.csv").read_text().splitlines()[0].count("b.color-iou") == 1
+
+
+def test_names_by_default(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """That of the folder, however it was named, and no number that another has."""
+    parts = [Folder(write_folder(tmp_path / name)) for name in ("x/cat", "y/cat", "cat1")]
+    assert Joined(parts).names == ("cat2", "cat3", "cat1")
+    monkeypatch.chdir(tmp_path / "cat1")
+    assert Joined([Folder(".")]).names == ("cat1",)
+
+
+@pytest.mark.parametrize("names", ["ab", [1, 2], ["a", ""], ["a", "b\n"]])
+def test_names_that_are_none(names: Any) -> None:
+    with pytest.raises(ArgumentError, match=r"different names|names of data sets must be text"):
+        Joined([nd.Synthetic(1, size=32)] * 2, names)
+
+
+def test_what_the_network_is_given() -> None:
+    class Latents(nd.Synthetic):
+        def input(self, index: int) -> int:
+            return 100 + index
+
+    drawn = nd.Synthetic(3, size=32)
+    assert not hasattr(Joined([drawn, drawn]), "input")
+    both: Any = Joined([Latents(3, size=32), Latents(2, size=32)])
+    assert [both.input(i) for i in range(5)] == [100, 101, 102, 100, 101]
+    assert pickle.loads(pickle.dumps(Joined([drawn]))).name(1) == "synthetic/synthetic/000001.png"
+    with pytest.raises(ArgumentError, match="others something else"):
+        Joined([drawn, Latents(3, size=32)])

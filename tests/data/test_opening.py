@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,12 +13,13 @@ import netdissect_fast as nd
 from netdissect_fast.cli import main
 from netdissect_fast.data.dataset import source_of
 from netdissect_fast.data.folder import Folder
+from netdissect_fast.data.looking.checking import check
 from netdissect_fast.data.opening import open_data
 from netdissect_fast.data.sources import open_source
 from netdissect_fast.errors import ArgumentError, ModelError
 from tests.tiny_broden import write_tiny
 
-from .folders import write_folder
+from .folders import write_folder, write_mask, write_photo
 
 FUNCTIONS = """
 import netdissect_fast as nd
@@ -127,3 +129,35 @@ def test_from_the_command_line(tmp_path: Path, functions: Path, capsys: pytest.C
     capsys.readouterr()
     assert main(["dissect", *common, "--data", str(tmp_path / "none")]) == 1
     assert "a data set is a folder in Broden's format" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("options", [{}, {"split": "val"}, {"categories": ["object"]}, {"label_size": 9}])
+@pytest.mark.parametrize("name", ["broden1_24", "x" * 5000, "nul\0", ""])
+def test_what_is_not_there(name: str, options: dict[str, Any], tmp_path: Path) -> None:
+    """Is said before what its options may be."""
+    for open_it in (open_data, check):
+        with pytest.raises(ArgumentError, match="a data set is a folder in Broden's format") as caught:
+            open_it(f"{tmp_path}/{name}" if name else "", **options)
+        assert len(str(caught.value)) < 1000
+
+
+def test_an_object_without_a_vocabulary(tmp_path: Path) -> None:
+    methods = "\n".join(f"    {name} = __len__" for name in ("image", "labels", "name", "fingerprint"))
+    code = f"class Mine:\n    vocabulary = None\n    def __len__(self): return 1\n{methods}\n"
+    (tmp_path / "mine.py").write_text(code)
+    with pytest.raises(ArgumentError, match="must give a data set"):
+        open_data(f"{tmp_path / 'mine.py'}:Mine")
+
+
+def test_masks_are_built_from_at_their_own_size(tmp_path: Path) -> None:
+    """Not brought to 112 pixels before they are to what was asked for."""
+    values = np.random.default_rng(0).integers(1, 3, (150, 160), np.uint8)
+    write_photo(tmp_path / "mine/images/x.png", 150, 160)
+    write_mask(tmp_path / "mine/masks/x.png", values)
+    (tmp_path / "mine/names.csv").write_text("value,name\n1,cat\n2,dog\n")
+    options = ["--size", "300x320", "--min-frequency", "1", "--min-coverage", "0", "--workers", "0", "--quiet"]
+    assert main(["data", "build", "--data", str(tmp_path / "mine"), "--out", str(tmp_path / "out"), *options]) == 0
+    built = open_data(tmp_path / "out", categories=["object"], label_size=None)
+    names = dict(zip(built.vocabulary.numbers.tolist(), built.vocabulary.names, strict=True))
+    found = np.vectorize(names.get)(built.labels(0).maps[0])
+    assert np.array_equal(found, np.where(values == 1, "cat", "dog"))

@@ -14,7 +14,7 @@ from torch.utils.data import TensorDataset
 
 import netdissect_fast as nd
 from netdissect_fast.data.torch_dataset import FromTorch
-from netdissect_fast.errors import ArgumentError
+from netdissect_fast.errors import ArgumentError, DataError
 from tests.networks import two_layers
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (6, 8, 3), dtype=np.uint8)
@@ -143,3 +143,35 @@ def test_dissected(tmp_path: Path) -> None:
     columns = [n for n, c in enumerate(drawn.vocabulary.category) if drawn.vocabulary.categories[c] == "color"]
     assert np.array_equal(colours.thresholds, everything.thresholds)
     assert np.array_equal(colours.counts.intersection[:, columns], everything.counts.intersection[:, columns])
+
+
+@pytest.mark.parametrize(
+    ("image", "labels", "message"),
+    [
+        (Image.fromarray(np.full((6, 8), 5000, np.uint16)), 1, "image 0: expected an 8-bit photograph, .* I;16"),
+        (PIXELS.transpose(2, 0, 1), Image.fromarray(PIXELS), "labels 0: expected a picture of one value a pixel"),
+        (PIXELS.transpose(2, 0, 1), [[1], [1, 2]], "labels 0: expected integers"),
+        (PIXELS.transpose(2, 0, 1), {"maps": np.zeros((1, 0, 5), int)}, "labels 0: expected at least one pixel"),
+    ],
+)
+def test_pictures_of_other_kinds(image: Any, labels: Any, message: str) -> None:
+    with pytest.raises(ArgumentError, match=message):
+        FromTorch([(image, labels)], NAMES)
+
+
+def test_other_labels_of_the_whole_image_each_time() -> None:
+    class Random(list[Any]):
+        def __getitem__(self, index: Any) -> Any:
+            self.append(0)
+            return PIXELS.transpose(2, 0, 1), len(self) % 2 + 1
+
+    with pytest.raises(ArgumentError, match="leave out random changes"):
+        FromTorch(Random([0]), NAMES)
+
+
+def test_a_data_set_that_raises() -> None:
+    with pytest.raises(ArgumentError, match="a length and items by number"):
+        FromTorch(iter([]), NAMES)
+    data = FromTorch({0: (PIXELS.transpose(2, 0, 1), 1), "last": None}, NAMES)
+    with pytest.raises(DataError, match="dict: item 1 cannot be read: KeyError: 1"):
+        data.image(1)

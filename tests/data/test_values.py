@@ -45,7 +45,7 @@ def test_categories() -> None:
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        ("car", "got the text 'car'"),
+        ("car", "got 'car'"),
         ([], "at least one concept"),
         (["-", None], "at least one concept"),
         ({-1: "a"}, "values must be integers from 0 to 65535, got -1"),
@@ -60,3 +60,9 @@ def test_categories() -> None:
 def test_names_that_are_none(names: Any, message: str) -> None:
     with pytest.raises(ArgumentError, match=message):
         Values(names)
+
+
+@pytest.mark.parametrize("names", [5, {"cat"}, ["a\ud800"], ["cat\n"], [("ob\0ject", "cat")]])
+def test_names_that_cannot_be_written(names: object) -> None:
+    with pytest.raises(ArgumentError, match=r"names must be a list|a name must be text"):
+        Values(names)  # type: ignore[arg-type]

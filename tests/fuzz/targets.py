@@ -18,14 +18,17 @@ from torch import nn
 import netdissect_fast as nd
 from netdissect_fast.backends import choose
 from netdissect_fast.concepts import PackedLabels
-from netdissect_fast.data import Broden, packed_labels
+from netdissect_fast.data import Broden, ConceptDataset, packed_labels
 from netdissect_fast.data.cache import cached_labels
+from netdissect_fast.data.opening import open_data
 from netdissect_fast.data.pictures import MAX_PIXELS
 from netdissect_fast.errors import NetDissectError
 from netdissect_fast.exported import load_exported
 from netdissect_fast.results import LayerResult
 from netdissect_fast.scoring import score, score_peaks
 from netdissect_fast.weights import load_weights
+from tests.data.coco_sets import write_instances, write_panoptic
+from tests.data.folders import write_folder, write_mask, write_photo
 from tests.small_results import VOCABULARY, dissection, labels
 from tests.tiny_broden import edit, write_tiny
 
@@ -88,7 +91,7 @@ class Target:
             path.write_bytes(self.whole[which])
 
 
-def use_data(data: Broden) -> None:
+def use_data(data: ConceptDataset) -> None:
     """Read and pack the first rows."""
     rows = range(min(len(data), 4))
     for row in rows:
@@ -99,7 +102,7 @@ def use_data(data: Broden) -> None:
     use_labels(packed, data)
 
 
-def use_labels(packed: PackedLabels, data: Broden) -> None:
+def use_labels(packed: PackedLabels, data: ConceptDataset) -> None:
     """Count with packed labels."""
     packed.concept_area(len(data.vocabulary))
     for image in range(len(packed)):
@@ -144,6 +147,45 @@ class Pictures(Target):
             with io.BytesIO() as file:
                 picture.convert(mode).save(file, format, **options)
                 seeds.append(b"0" + file.getvalue())
+        return seeds
+
+
+class Labels(Target):
+    """Folders of masks, and COCO's files."""
+
+    files = (
+        *("values/names.csv", "values/labels.csv", "values/masks/a/one.png"),
+        *("colours/names.csv", "colours/masks/x.png"),
+        *("annotations/panoptic_val2017.json", "annotations/panoptic_val2017/11.png"),
+        "annotations/instances_val2017.json",
+    )
+
+    def make(self) -> None:
+        write_folder(self.folder / "values")
+        write_photo(self.folder / "colours/images/x.png", 4, 5)
+        write_mask(self.folder / "colours/masks/x.png", np.full((4, 5, 3), (255, 128, 0), np.uint8))
+        (self.folder / "colours/names.csv").write_text("color,name,category\n#ff8000,road,\n0 0 1,car,object\n")
+        write_panoptic(self.folder)
+        write_instances(self.folder)
+
+    def use(self, path: Path) -> None:
+        inside = path.relative_to(self.folder).parts
+        if inside[0] == "annotations":
+            opened = path if path.suffix == ".json" else path.parent.with_suffix(".json")
+        else:
+            opened = self.folder / inside[0]
+        for size in (7, None):
+            data = open_data(opened, label_size=size)
+            data.fingerprint()
+            use_data(data)
+
+    def seeds(self) -> list[bytes]:
+        picture = Image.fromarray(np.tile(np.array([1, 2, 7, 255], np.uint8), (8, 3)))
+        seeds = super().seeds()
+        for mode in ("L", "P", "I;16"):
+            with io.BytesIO() as file:
+                picture.convert(mode).save(file, "PNG")
+                seeds.append(b"2" + file.getvalue())
         return seeds
 
 
@@ -239,6 +281,7 @@ class Exports(Target):
 TARGETS: dict[str, Callable[[Path], Target]] = {
     "tables": Tables,
     "pictures": Pictures,
+    "labels": Labels,
     "results": Results,
     "cache": Cache,
     "weights": Weights,

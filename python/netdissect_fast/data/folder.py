@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 _PHOTOS = (".jpg", ".jpeg", ".png")
+_LEFT_BY_WINDOWS = ("Thumbs.db", "desktop.ini")
 
 
 class Folder:
@@ -140,11 +141,12 @@ def _files(folder: Path, endings: tuple[str, ...]) -> list[str]:
     if not folder.is_dir():
         raise DataError(folder, "is not a folder")
     for parent, folders, files in os.walk(folder, onerror=_unreadable):
+        folders[:] = (name for name in folders if not name.startswith("."))
         for name in folders:
             if os.path.islink(os.path.join(parent, name)):  # noqa: PTH114, PTH118
                 raise DataError(Path(parent, name), "is a link to a folder; copy the folder into the data set")
         for name in files:
-            if name.startswith(".") or name == "Thumbs.db":
+            if name.startswith(".") or name in _LEFT_BY_WINDOWS:
                 continue
             if not name.lower().endswith(endings):
                 raise DataError(Path(parent, name), f"is not a file of {' or '.join(endings)}: convert or remove it")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -24,11 +25,12 @@ class MaskNames:
     """What names.csv says: values, or colours, and their concepts.
 
     values   by code: the value of a greyscale or palette mask, or the place of a colour among ``colours``
+    most     the largest code; greater ones stand for what only whole images are, and no pixel has them
     colours  int64, ascending: R·65536 + G·256 + B; None where masks hold values
     """
 
-    def __init__(self, values: Values, colours: Int64Array | None) -> None:
-        self.values, self.colours = values, colours
+    def __init__(self, values: Values, most: int, colours: Int64Array | None) -> None:
+        self.values, self._most, self.colours = values, most, colours
 
     def numbers(self, mask: Array, file: str) -> Int32Array:
         """Concept numbers int32 [Y, X] of a mask as ``read_mask`` gives it. DataError naming its ``file``."""
@@ -44,6 +46,8 @@ class MaskNames:
             if unknown.size:
                 raise DataError(file, f"colour #{unknown.min():06x} is not in {NAMES}{_HINT}")
         try:
+            if codes.max() > self._most:
+                raise UnknownValue(int(codes.max()))
             return self.values.numbers(codes)
         except UnknownValue as error:
             raise DataError(file, f"value {error.value} is not in {NAMES}{_HINT}") from None
@@ -72,9 +76,9 @@ def read_names(path: Path) -> MaskNames:
     if columns == ["color"]:
         colours = np.array(sorted({0, *coded}), np.int64)
         coded = {place: coded[int(colour)] for place, colour in enumerate(colours) if int(colour) in coded}
-    free = 1 + max(coded, default=0)
+    most = max(coded, default=0)
     try:
-        return MaskNames(Values({**coded, **dict(enumerate(whole, free))}), colours)
+        return MaskNames(Values({**coded, **dict(enumerate(whole, most + 1))}), most, colours)
     except ArgumentError as error:
         raise DataError(path, str(error)) from error
 
@@ -100,7 +104,7 @@ def _code(table: Table, line: int, cells: list[str], column: str) -> int | None:
 
 def read_whole(path: Path, vocabulary: Vocabulary, photos: set[str]) -> dict[str, tuple[int, ...]]:
     """Read labels.csv: numbers of the whole-image concepts, by image. DataError with the line where it is malformed."""
-    if not path.exists():
+    if not os.path.lexists(path):  # a link to nothing is no table, rather than none
         return {}
     table = read_table(path, ("image", "concepts"))
     known: dict[str, set[int]] = {}

@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
+from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
@@ -92,6 +93,13 @@ class Unbroken(Subset):
     def __init__(self, dataset: ConceptDataset, indices: Sequence[int], skipped: tuple[DataError, ...]) -> None:
         super().__init__(dataset, indices)
         self.skipped = skipped
+
+
+def skipped_of(data: object) -> tuple[DataError, ...]:
+    """The first error of each image that was left out, of a data set and of those that it is made of."""
+    inside = [*getattr(data, "parts", ()), getattr(data, "dataset", None)]
+    within = [skipped_of(part) for part in inside if isinstance(part, ConceptDataset)]
+    return (*getattr(data, "skipped", ()), *chain.from_iterable(within))
 
 
 def inspector(data: ConceptDataset) -> Callable[[int], Inspection]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from bisect import bisect_right
 from collections.abc import Sequence
-from itertools import accumulate
+from itertools import accumulate, count
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,6 +15,7 @@ from ..concepts import ImageLabels, Vocabulary
 from ..errors import ArgumentError
 from .dataset import ConceptDataset, source_of
 from .fingerprints import Fingerprint
+from .values import UNUSABLE
 from .vocabulary import MAX_NUMBER
 
 if TYPE_CHECKING:
@@ -29,7 +32,8 @@ class Joined:
     names   of each, before its categories and its images' names; default: its folder's name or its class's, numbered
             where that is not enough
 
-    Raises ArgumentError where there are none, names are not distinct, or there are too many concepts.
+    Raises ArgumentError where there are none, names are not distinct, there are too many concepts, or some data sets
+    give the network something else than their images (``input``) and others do not.
     """
 
     def __init__(self, data: Sequence[ConceptDataset], names: Sequence[str] | None = None) -> None:
@@ -37,8 +41,12 @@ class Joined:
         if not self.parts:
             raise ArgumentError("data sets to join: expected at least one")
         self.names = _names(self.parts) if names is None else tuple(names)
-        if len(self.names) != len(self.parts) or len(set(self.names)) != len(self.names):
+        if isinstance(names, str) or len(self.names) != len(self.parts) or len(set(self.names)) != len(self.names):
             raise ArgumentError(f"expected {len(self.parts)} different names of data sets, got {list(self.names)}")
+        if not all(isinstance(name, str) and name.strip() and not UNUSABLE.search(name) for name in self.names):
+            raise ArgumentError(f"names of data sets must be text without control characters, got {list(self.names)}")
+        if len({hasattr(part, "input") for part in self.parts}) > 1:
+            raise ArgumentError("some of the data sets give the network their images, others something else")
         self._ends = list(accumulate(map(len, self.parts)))
         largest = [int(part.vocabulary.numbers[-1]) if len(part.vocabulary) else 0 for part in self.parts]
         self._shifts = [0, *accumulate(largest)]
@@ -56,6 +64,15 @@ class Joined:
         """How to open it again, as plain values; None where one of the data sets does not say."""
         of = [source_of(part) for part in self.parts]
         return None if None in of else {"kind": "joined", "of": of, "names": list(self.names)}
+
+    def __getattr__(self, name: str) -> Any:  # only what is not found here: ``input``, where the data sets have it
+        if name == "input" and all(hasattr(part, "input") for part in self.parts):
+            return self._input
+        raise AttributeError(name)
+
+    def _input(self, index: int) -> Any:
+        part, index = self._part(index)
+        return getattr(self.parts[part], "input")(index)  # noqa: B009 — the protocol leaves it out
 
     def image(self, index: int) -> Image:
         """See ConceptDataset."""
@@ -107,13 +124,17 @@ class Joined:
 
 def _names(parts: Sequence[ConceptDataset]) -> tuple[str, ...]:
     """Names of data sets by where they are from, numbered where two would be alike."""
-    wanted = []
-    for part in parts:
-        inner: Any = part
-        while hasattr(inner, "dataset"):
-            inner = inner.dataset
-        path = getattr(inner, "path", None)
-        wanted.append(path.stem if path is not None else type(inner).__name__.lower())
-    return tuple(
-        name if wanted.count(name) == 1 else f"{name}{wanted[: i + 1].count(name)}" for i, name in enumerate(wanted)
-    )
+    wanted = list(map(_wanted, parts))
+    names: list[str] = []
+    for name in wanted:
+        numbered = (f"{name}{number}" for number in count(1))
+        names.append(name if wanted.count(name) == 1 else next(n for n in numbered if n not in {*names, *wanted}))
+    return tuple(names)
+
+
+def _wanted(part: Any) -> str:
+    """Name of the folder or file that a data set is from, else of its class."""
+    while hasattr(part, "dataset"):
+        part = part.dataset
+    path = getattr(part, "path", None)
+    return (Path(path).resolve().stem if isinstance(path, str | os.PathLike) else "") or type(part).__name__.lower()

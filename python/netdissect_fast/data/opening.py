@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..concepts import ImageLabels, Vocabulary
-from ..errors import ArgumentError
+from ..errors import ArgumentError, shortened
 from ..python_files import function_of, require_no_arguments, run_users
 from .broden import Broden
 from .coco import open_coco
@@ -38,13 +38,17 @@ def open_data(
 
     split, categories   as ``Broden`` takes them; other kinds have no splits, and all their categories
     strict              False: images whose files are missing or broken are left out, with a warning
-    label_size          as ``Folder`` takes it; Broden's files have theirs
+    label_size          as ``Folder`` takes it; Broden's files and functions have theirs, for which None is right too
     Raises ArgumentError where ``spec`` is none of the forms or an option does not fit it; else what opening raises.
     """
     text, path = os.fspath(spec), Path(spec)
     sized: dict[str, Any] = {} if label_size == "default" else {"label_size": label_size}
+    own = label_size in ("default", None)
+    function = path.suffix == ".py" or ".py:" in text
+    if not function and not os.path.exists(text):  # noqa: PTH110 — Path's raises where the name is too long
+        raise ArgumentError(f"{FORMS}; got {shortened(repr(text))}, which does not exist")
     if (path / "index.csv").exists():
-        _require_unset(path, "is in Broden's format", label_size=bool(sized))
+        _require_unset(path, "is in Broden's format", label_size=not own)
         return Broden(path, split, categories, strict)
     _require_unset(path, "is not in Broden's format", split=split is not None, categories=categories is not None)
     data: ConceptDataset
@@ -52,11 +56,11 @@ def open_data(
         data = Folder(path, **sized)
     elif path.suffix == ".json":
         data = open_coco(path, **sized)
-    elif path.suffix == ".py" or ".py:" in text:
-        _require_unset(path, "is a function of your own", label_size=bool(sized))
+    elif function:
+        _require_unset(path, "is a function of your own", label_size=not own)
         data = OfFunction(text)
     else:
-        raise ArgumentError(f"{FORMS}; got {text!r}" + ("" if path.exists() else ", which does not exist"))
+        raise ArgumentError(f"{FORMS}; got {text!r}")
     return data if strict else without_broken(data)
 
 
@@ -77,7 +81,7 @@ class OfFunction:
         path, name, function = function_of(spec, FORMS, "gives the data set")
         require_no_arguments(path, name, function)
         data = run_users(path, f"{name}()", function)
-        if not isinstance(data, ConceptDataset):
+        if not isinstance(data, ConceptDataset) or not isinstance(data.vocabulary, Vocabulary):
             raise ArgumentError(
                 f"{path}: {name}() must give a data set, such as nd.Folder or nd.FromTorch, or an object with "
                 f"vocabulary, image, labels, name, fingerprint and a length; got {type(data).__name__}"

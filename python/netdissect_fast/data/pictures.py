@@ -34,7 +34,7 @@ _MASKS = {  # not 2 and 4 bits of grey, which Pillow stretches to 8
     (8, 3): ("P",),
     (8, 2): ("RGB",),
 }
-_PHOTO_MODES = {"1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr"}
+PHOTO_MODES = {"1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr"}
 
 
 def locate(folder: str, path: str) -> str:
@@ -44,7 +44,7 @@ def locate(folder: str, path: str) -> str:
     except (OSError, ValueError) as error:
         raise DataError(path, f"is not a usable path: {error}") from error
     if not real.startswith(os.path.join(folder, "")):  # noqa: PTH118
-        raise DataError(path, "is a link that leads out of images/; copy the file into the data set")
+        raise DataError(path, "is a link that leads out of the data set; copy the file into it")
     return real
 
 
@@ -64,7 +64,7 @@ def read_image(path: str, size: tuple[int, int] | None) -> Image:
             if size is not None and found != size:
                 raise DataError(path, f"expected {_by(size)} as the data set says, got {_by(found)}")
             _check_size(path, found)
-            if image.mode not in _PHOTO_MODES:
+            if image.mode not in PHOTO_MODES:
                 raise DataError(path, f"expected an 8-bit photograph, got Pillow's mode {image.mode}")
             if image.mode == "P":  # a palette may carry transparency, which only RGBA takes without complaint
                 return image.convert("RGBA").convert("RGB")
@@ -145,7 +145,7 @@ def _check_header(
         raise DataError(path, f"label maps must be {what}, got {depth}-bit {kind}")
     found = (height, width)
     if size is not None and found != size:
-        raise DataError(path, f"expected {_by(size)} as its row's sh, sw or first label map have, got {_by(found)}")
+        raise DataError(path, f"expected {_by(size)} as the data set says, got {_by(found)}")
     _check_size(path, found)
     return found, (depth, colour)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,10 +12,14 @@ from typing import IO
 
 import numpy as np
 
+from ..errors import ArgumentError
 from ..storage import write_text
 from ..types import Int32Array
+from .vocabulary import MAX_NAME
 
 INDEX_COLUMNS = ("image", "split", "ih", "iw", "sh", "sw")
+
+_UNSAFE_NAME = re.compile('[/\\\\:;()"\0-\x1f\ud800-\udfff]|^[.]|^\\s|\\s$')
 
 
 @dataclass
@@ -73,6 +78,12 @@ def write_concepts(folder: Path, concepts: Sequence[Concept]) -> list[str]:
             ),
         )
     return list(by_category)
+
+
+def require_category(name: str, where: str) -> None:
+    """Raise ArgumentError where a name cannot be a category's: it is a column, and part of the names of files."""
+    if not name or name in INDEX_COLUMNS or _UNSAFE_NAME.search(name) or len(name.encode()) > MAX_NAME:
+        raise ArgumentError(f"{where}: {name[:80]!r} cannot be the name of a category in Broden's format: rename it")
 
 
 def write_table(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:

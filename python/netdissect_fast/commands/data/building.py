@@ -75,5 +75,5 @@ def _sources(arguments: argparse.Namespace) -> Iterator[Source]:
     for given in arguments.data:
         name, equals, spec = given.partition("=")
         if not equals:
-            name, spec = Path(given).stem, given
-        yield Labelled(open_data(spec, strict=not arguments.skip_broken), name)
+            name, spec = Path(given).resolve().stem, given
+        yield Labelled(open_data(spec, strict=not arguments.skip_broken, label_size=None), name)

@@ -26,21 +26,21 @@ def add(commands: Any) -> None:
 
     info = new_command(commands, "info", "count a data set's images by category and concept", _info)
     _add_data(info)
-    _add_cache(info)
+    _add_labels(info)
     info.add_argument("--top", type=int, default=20, metavar="N", help="concepts shown of each category")
     info.add_argument("--json", action="store_true", help="print JSON, with all concepts")
 
     find = new_command(commands, "find", "list the images that have a concept, largest share first", _find)
     _add_data(find)
     _add_concept(find)
-    _add_cache(find)
+    _add_labels(find)
     find.add_argument("--limit", type=int, metavar="N", help="list only the first N; default: all")
     find.add_argument("--json", action="store_true", help="print JSON")
 
     show = new_command(commands, "show", "draw the images that have a concept on one sheet", _show)
     _add_data(show)
     _add_concept(show)
-    _add_cache(show)
+    _add_labels(show)
     option = show.add_argument
     option("--out", type=Path, required=True, metavar="FILE", help="picture to write, .jpg or .png")
     option("--images", type=int, default=20, metavar="N", help="how many, largest share first")
@@ -65,15 +65,16 @@ def _add_concept(command: argparse.ArgumentParser) -> None:
     command.add_argument("concept", metavar="CONCEPT", help="its name, category:name, or number")
 
 
-def _add_cache(command: argparse.ArgumentParser) -> None:
+def _add_labels(command: argparse.ArgumentParser) -> None:
     what = "folder for packed labels; default: NETDISSECT_FAST_CACHE or the user's cache"
     command.add_argument("--cache", type=Path, help=what)
+    command.add_argument("--skip-broken", action="store_true", help="leave out images whose files are broken")
 
 
 def _opened(arguments: argparse.Namespace) -> ConceptDataset:
     from ...data.opening import open_data
 
-    return open_data(arguments.data, **_opening(arguments))
+    return open_data(arguments.data, **_opening(arguments), strict=not arguments.skip_broken)
 
 
 def _opening(arguments: argparse.Namespace) -> dict[str, Any]:

@@ -32,7 +32,7 @@ class Annotation:
 class Source(Protocol):
     """N images with labels, such as ADE20K. Objects must pickle: images are read by several processes.
 
-    A category ``color`` is made by the builder from the image's pixels where ``annotation`` has none.
+    A category ``color`` is made by the builder from the pixels of images whose ``annotation`` has and names none.
     """
 
     name: str  # of the folder that its images get under images/

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,13 +10,15 @@ from typing import Any
 
 import numpy as np
 
-from ...errors import DataError
+from ...errors import ArgumentError, DataError
 from ...storage import atomic_file, read_json, write_json
 from ...types import Array, Int32Array
 from ..splits import place_of, split_of
 from ..writing import INDEX_COLUMNS, write_label_map, write_table
 from .extracting import read_chunk
 from .naming import Label
+
+_UNLABELLED = np.zeros(1, np.int32)  # numbers where no image of a source has a label of a category
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,7 @@ class Assembler:
         """Write the label maps of an image; gives its row: sizes, and a cell for each category."""
         cells: dict[str, list[str]] = {}
         for category, place in row["maps"].items():
-            first, numbers = place["first"], self.numbers[row["source"], category]
+            first, numbers = place["first"], self._numbers(row["source"], category)
             for layer in range(place["layers"]):
                 labels = numbers[maps[first + layer]]
                 if labels.any():  # a map without labels says nothing
@@ -52,9 +55,12 @@ class Assembler:
                         write_label_map(file, labels)
                     cells.setdefault(category, []).append(path)
         for category, whole in row["whole"].items():
-            known = [int(n) for n in self.numbers[row["source"], category][whole] if n]
+            known = [int(n) for n in self._numbers(row["source"], category)[whole] if n]
             cells.setdefault(category, []).extend(str(n) for n in dict.fromkeys(known))
         return {"image": f"{row['path']}.jpg", "cells": {c: ";".join(items) for c, items in cells.items() if items}}
+
+    def _numbers(self, source: str, category: str) -> Int32Array:
+        return self.numbers.get((source, category), _UNLABELLED)
 
 
 def number_tables(numbers: Mapping[Label, int]) -> dict[tuple[str, str], Int32Array]:
@@ -89,7 +95,14 @@ def write_index(
     train: float,
     salt: str,
 ) -> None:
-    """Write index.csv, in the order of the images' hashes; ``sizes`` are ih, iw, sh, sw."""
+    """Write index.csv, in the order of the images' hashes; ``sizes`` are ih, iw, sh, sw.
+
+    Raises ArgumentError where two images' label maps went to one file, as of image a and category b_c, a_b and c.
+    """
+    files = Counter(f.casefold() for row in rows for cell in row["cells"].values() for f in cell.split(";"))
+    for file, times in files.items():
+        if times > 1 and not file.isdecimal():
+            raise ArgumentError(f"two images have label maps called {file}: rename one of them, or a category")
     ordered = sorted(rows, key=lambda row: (place_of(row["image"], salt), row["image"]))
     write_table(
         path,

@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import sys
+import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -16,7 +17,7 @@ from typing import Any
 from ... import __version__
 from ...errors import ArgumentError, DataError, OutputError, ResumeMismatch
 from ...processes import run_jobs
-from ...storage import only_writer, read_json, remove_tree, write_json, write_text
+from ...storage import only_writer, read_json, remove_tree, remove_unfinished, write_json, write_text
 from ...types import Array
 from ..dataset import DataWarning
 from ..fingerprints import Fingerprint
@@ -31,7 +32,7 @@ from .synonyms import plain_names
 
 FORMAT = 1  # raise when the same sources and settings give other bytes
 CHUNK = 64  # images
-_UNSAFE = re.compile(r"[/\\:;\"\x00-\x1f]|^\.")
+_UNSAFE = re.compile('[/\\\\:;"\0-\x1f\ud800-\udfff]|^\\.')  # the last range: of names that are not UTF-8
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ class Built:
     skipped: tuple[str, ...]
 
     def __str__(self) -> str:
-        left = f"; {len(self.skipped)} broken images left out" if self.skipped else ""
+        left = f"; broken images left out: {len(self.skipped)}" if self.skipped else ""
         return f"{self.path}: {self.images} images, {self.concepts} concepts in {', '.join(self.categories)}{left}"
 
 
@@ -116,6 +117,7 @@ def build(
         raise ArgumentError(f"expected sources with different names that can be folders, got {names}")
     items = _items(sources, limit)
     table = own_colours() if colours is None else colours
+    colour_names = ColourNames(table)
     settings = {
         "format": FORMAT, "version": __version__, "size": list(height_width), "label_size": list(maps),
         "min_frequency": min_frequency, "min_coverage": min_coverage, "synonyms": _described(synonyms),
@@ -126,7 +128,7 @@ def build(
     chunks = [items[first : first + CHUNK] for first in range(0, len(items), CHUNK)]
     with _begun(folder, settings, restart) as (new, work):
         images = new / "images"
-        extractor = Extractor(sources, images, work, height_width, maps, ColourNames(table), strict)
+        extractor = Extractor(sources, images, work, height_width, maps, colour_names, strict)
         jobs = ((_extract, (chunk, number)) for number, chunk in enumerate(chunks))
         _all("reading", jobs, len(items), workers, extractor, progress)
         tallies, skipped = add_up(work, len(chunks))
@@ -139,7 +141,7 @@ def build(
         write_index(new / "index.csv", rows, categories, (*height_width, *maps), train, salt)
         _write_notes(new, settings, naming, tallies, skipped)
     if skipped:
-        warnings.warn(f"{len(skipped)} broken images were left out; the first: {skipped[0]}", DataWarning, stacklevel=2)
+        warnings.warn(f"broken images left out: {len(skipped)}; the first: {skipped[0]}", DataWarning, stacklevel=2)
     return Built(folder, len(rows), len(naming.concepts), tuple(categories), tuple(skipped))
 
 
@@ -167,12 +169,15 @@ def _begun(folder: Path, settings: dict[str, Any], restart: bool) -> Iterator[tu
     first becomes ``folder``.
     """
     beside = folder.with_name(f".{folder.name}.building")
+    new, work = beside / "data", beside / "work"
     with only_writer(folder.parent, f".{folder.name}.lock"):
         if beside.exists():
             try:
                 begun = read_json(beside / "settings.json")
             except DataError:
                 begun = None  # stopped before it wrote that
+            if isinstance(begun, dict) and begun.get("strict"):
+                begun["strict"] = settings["strict"]  # nothing was left out so far
             if begun is not None and begun != settings and not restart:
                 other = begun if isinstance(begun, dict) else {}
                 different = [name for name, value in settings.items() if other.get(name) != value]
@@ -180,12 +185,12 @@ def _begun(folder: Path, settings: dict[str, Any], restart: bool) -> Iterator[tu
                     f"{beside} was begun with other {', '.join(different)}: build with the same, or start over "
                     "(restart=True, --restart)"
                 )
-            if begun != settings:
+            if begun != settings or not new.is_dir():  # or its data set was moved away, just before it ended
                 remove_tree(beside)
-        new, work = beside / "data", beside / "work"
         try:
             for made in (new / "images", work):
                 made.mkdir(parents=True, exist_ok=True)
+            remove_unfinished(new)  # what a process was writing as it was killed
             write_json(beside / "settings.json", settings)
             yield new, work
             os.sync()  # photographs and label maps were not, one by one
@@ -207,26 +212,25 @@ def _all(what: str, jobs: Any, images: int, workers: int, worker: Extractor | As
             bar.update(done)
 
 
-_working: Any = None  # what a worker does its jobs with
+_here = threading.local()  # a worker is a process or a thread
 
 
 def _start(worker: Extractor | Assembler) -> None:
-    global _working
-    _working = worker
+    _here.worker = worker
 
 
 def _extract(items: Sequence[Item], chunk: int) -> int:
-    _working.extract(items, chunk)
+    _here.worker.extract(items, chunk)
     return len(items)
 
 
 def _assemble(chunk: int, images: int) -> int:
-    _working.assemble(chunk)
+    _here.worker.assemble(chunk)
     return images
 
 
 def _described(synonyms: Callable[..., Any]) -> str:
-    return getattr(synonyms, "__qualname__", repr(synonyms))
+    return str(getattr(synonyms, "__qualname__", type(synonyms).__qualname__))
 
 
 def _hash(table: Array) -> str:

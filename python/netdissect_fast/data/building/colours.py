@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import io
 import os
+from collections.abc import Mapping
+from typing import Literal
 
 import numpy as np
 
-from ...errors import DataError
+from ...errors import ArgumentError, DataError, shortened
 from ...types import Array, Int64Array
 from ..drawing.colours import name_colours
 from ..drawing.concepts import NUMBER
@@ -16,6 +17,9 @@ from ..tables import read_bytes
 COLOURS = ("black", "blue", "brown", "grey", "green", "orange", "pink", "purple", "red", "white", "yellow")
 NAMES = {number: (f"{name}-c",) for number, name in enumerate(COLOURS, start=1)}
 _LEVELS = 32  # of red, green and blue in the table
+_MAGIC = b"\x93NUMPY\x01\x00"
+_HEADER = "{{'descr': '|u1', 'fortran_order': {}, 'shape': (32, 32, 32), }}"
+_ORDERS: Mapping[str, Literal["C", "F"]] = {_HEADER.format(False): "C", _HEADER.format(True): "F"}  # w2color.npy: F
 
 
 def own_colours() -> Array:
@@ -32,24 +36,37 @@ def own_colours() -> Array:
 def read_colours(path: str | os.PathLike[str]) -> Array:
     """Read a table such as w2color.npy, uint8 [32, 32, 32] at [R // 8, G // 8, B // 8], of 0..10 as in COLOURS.
 
-    Raises DataError where it is something else; nothing in it is run.
+    Raises DataError where it is something else. NumPy's reader evaluates the header; this one compares it.
     """
-    try:
-        table: Array = np.load(io.BytesIO(read_bytes(path, 1 << 24)), allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
-        raise DataError(path, f"is not an array of colour names (.npy): {error}") from error
-    if not isinstance(table, np.ndarray) or table.shape != (_LEVELS,) * 3 or table.dtype != np.uint8:
-        found = f"{table.dtype} {list(table.shape)}" if isinstance(table, np.ndarray) else type(table).__name__
-        raise DataError(path, f"expected uint8 [32, 32, 32], got {found}")
-    if table.max() >= len(COLOURS):
-        raise DataError(path, f"expected colours 0 to {len(COLOURS) - 1}, got {table.max()}")
+    content = read_bytes(path, 1 << 16)
+    begin = len(_MAGIC) + 2
+    end = begin + int.from_bytes(content[len(_MAGIC) : begin], "little")
+    header, cells = content[begin:end].decode("latin-1").strip(), content[end:]
+    if not content.startswith(_MAGIC):
+        raise DataError(path, "is not a .npy file, of version 1.0")
+    if header not in _ORDERS or len(cells) != _LEVELS**3:
+        expected = f"uint8 [32, 32, 32], so the header {next(iter(_ORDERS))} and {_LEVELS**3} bytes"
+        raise DataError(path, f"expected {expected}, got {shortened(header)} and {len(cells)}")
+    table: Array = np.frombuffer(cells, np.uint8).reshape((_LEVELS,) * 3, order=_ORDERS[header])
+    if fault := _fault(table):
+        raise DataError(path, fault)
     return table
 
 
+def _fault(table: Array) -> str:
+    if table.shape != (_LEVELS,) * 3 or table.dtype != np.uint8:
+        return f"expected uint8 [32, 32, 32], got {table.dtype} {list(table.shape)}"
+    if table.max() >= len(COLOURS):
+        return f"expected colours 0 to {len(COLOURS) - 1}, got {table.max()}"
+    return ""
+
+
 class ColourNames:
-    """Names pixels by a ``table``, as above; the numbers it gives are those of NAMES."""
+    """Names pixels by a ``table``, as above; the numbers it gives are those of NAMES. ArgumentError for another."""
 
     def __init__(self, table: Array) -> None:
+        if fault := _fault(table):
+            raise ArgumentError(f"colours: {fault}")
         self._numbers = table.reshape(-1) + 1
 
     def numbers(self, rgb: Array) -> Array:

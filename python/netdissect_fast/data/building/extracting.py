@@ -16,6 +16,7 @@ from ...storage import atomic_file, read_arrays, write_arrays
 from ...types import Array
 from ..label_maps import resized
 from ..vocabulary import MAX_NUMBER
+from ..writing import require_category
 from .annotation import Annotation, Source
 from .colours import NAMES, ColourNames
 from .naming import Label, Tally
@@ -84,7 +85,7 @@ class Extractor:
         layers = {category: np.atleast_3d(m.T).T for category, m in annotation.maps.items()}
         small = {category: resized(layer, self.label_size).astype(np.uint16) for category, layer in layers.items()}
         names = dict(annotation.names)
-        if COLOR not in annotation.maps and COLOR not in annotation.whole:
+        if not any(COLOR in of for of in (annotation.maps, annotation.whole, annotation.names)):
             pixels = np.asarray(image)
             counts[COLOR] = self.colours.counts(pixels) / (pixels.shape[0] * pixels.shape[1])
             sampled = resized(pixels.transpose(2, 0, 1), self.label_size)
@@ -111,6 +112,8 @@ class Extractor:
 def _counts(annotation: Annotation, where: str) -> dict[str, Array]:
     """By category, the part of the image that each number covers, float64 [largest number + 1], at its own size."""
     counts: dict[str, Array] = {}
+    for category in {**annotation.maps, **annotation.whole}:
+        require_category(category, where)
     for category, maps in annotation.maps.items():
         if (
             maps.ndim not in (2, 3)
@@ -128,10 +131,6 @@ def _counts(annotation: Annotation, where: str) -> dict[str, Array]:
         counts[category][: len(of_maps)] = of_maps
         counts[category][list(numbers)] = 1.0
     return counts
-
-
-def _in_range(maps: Array) -> bool:
-    return maps.size == 0 or bool(maps.min() >= 0 and maps.max() <= MAX_NUMBER)
 
 
 def _add(tallies: dict[Label, Tally], source: str, counts: dict[str, Array], names: Any) -> None:

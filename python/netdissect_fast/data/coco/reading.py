@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,11 +16,10 @@ from ...concepts import Vocabulary
 from ...errors import DataError, shortened
 from ..pictures import SIZES, possible_size
 from ..tables import read_bytes
+from ..values import UNUSABLE
 from ..vocabulary import MAX_NUMBER
 
 MAX_COCO = 1 << 31  # bytes of one file; COCO's largest has half a billion
-
-_UNUSABLE = re.compile("[\0-\x1f\ud800-\udfff]")  # in a name: control characters, halves of a UTF-16 pair
 
 
 class Picture(NamedTuple):
@@ -61,7 +59,7 @@ class Entry:
     def text(self, key: str) -> str:
         """Text that is not blank and can be printed and written."""
         value = self._value(key)
-        if not isinstance(value, str) or not value.strip() or _UNUSABLE.search(value):
+        if not isinstance(value, str) or not value.strip() or UNUSABLE.search(value):
             raise self.error(f"{key} must be text without control characters, got {shown(value)}")
         return value
 

@@ -121,6 +121,8 @@ def _put_away(part: Part, kept: Path | None) -> None:
 
 def _check(folder: Path, name: str, sha256: str | None) -> None:
     """Open the data set that is there, whoever brought it, and compare it with what is known of it."""
+    if not (folder / "index.csv").exists():
+        raise DataError(folder / "index.csv", "is not there: the folder holds something else; choose another --out")
     found: Any = recorded_sha256(folder) if sha256 is not None else None
     if found != sha256:
         what = "is not recorded" if found is None else f"is {found}"

@@ -108,7 +108,7 @@ def _opened(
     faults: list[DataError],
 ) -> ConceptDataset | None:
     index = Path(data) / "index.csv"
-    broden = label_size == "default" and index.exists()
+    broden = label_size in ("default", None) and os.path.exists(index)  # noqa: PTH110 — Path's raises for some names
     try:
         if broden:
             return Broden(data, split, categories, faults=faults)
