@@ -140,12 +140,7 @@ def begun(tmp_path: Path) -> Path:
     [
         ({"size": 10}, "size, label_size"),
         ({"label_size": 3}, "label_size"),
-        ({"min_frequency": 2}, "min_frequency"),
-        ({"min_coverage": 0.1}, "min_coverage"),
-        ({"synonyms": list}, "synonyms"),
         ({"colours": np.zeros((32, 32, 32), np.uint8)}, "colours"),
-        ({"train": 0.5}, "train"),
-        ({"salt": "pepper"}, "salt"),
         ({"limit": 5}, "limit"),
         ({"sources": SOURCES[:1]}, "sources"),
         ({"sources": [SOURCES[0], replace(SOURCES[1], version="changed")]}, "sources"),
@@ -163,6 +158,32 @@ def test_other_settings_or_files(change: dict[str, Any], named: str, begun: Path
     build(sources, tmp_path / "straight", **options)
     assert contents(tmp_path / "out") == contents(tmp_path / "straight")
     assert {path.name for path in tmp_path.iterdir()} == {"out", "straight"}
+
+
+@pytest.mark.parametrize("restart", [False, True])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"min_frequency": 3},
+        {"min_coverage": 0.3},
+        {"synonyms": list},
+        {"train": 0.5, "salt": "pepper"},
+        {"synonyms": lambda names: [f"any {name}" for name in names]},
+    ],
+)
+def test_what_was_read_stays_where_only_other_names_are_asked_for(
+    change: dict[str, Any], restart: bool, tmp_path: Path
+) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        Calls(patch, Assembler, "_row", CHUNK + 2)  # one chunk's label maps are there, and some of another's
+        with pytest.raises(Stopped):
+            build(SOURCES, tmp_path / "out", size=8, **EASY)
+    with pytest.MonkeyPatch.context() as patch:
+        reading = Calls(patch, Extractor, "_extract")
+        build(SOURCES, tmp_path / "out", size=8, restart=restart, **{**EASY, **change})
+    assert reading.count == 0
+    build(SOURCES, tmp_path / "straight", size=8, **{**EASY, **change})
+    assert contents(tmp_path / "out") == contents(tmp_path / "straight")
 
 
 def test_restart_goes_on_where_nothing_has_changed(begun: Path, whole: dict[str, bytes], tmp_path: Path) -> None:

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import sys
 import threading
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ... import __version__
-from ...errors import ArgumentError, DataError, OutputError, ResumeMismatch
+from ...describing import describe
+from ...errors import ArgumentError, OutputError
 from ...processes import run_jobs
-from ...storage import only_writer, read_json, remove_tree, remove_unfinished, write_json, write_text
+from ...storage import write_json, write_text
 from ...types import Array
 from ..dataset import DataWarning
 from ..fingerprints import Fingerprint
@@ -27,6 +26,7 @@ from .annotation import Source
 from .assembling import Assembler, number_tables, rows_of, write_index
 from .colours import ColourNames, own_colours
 from .extracting import Extractor, Item, add_up
+from .folders import begun
 from .naming import Naming, Synonyms, naming_report, number_concepts
 from .synonyms import plain_names
 
@@ -76,7 +76,8 @@ def build(
         such as those of ``building.sources``, or any data set as ``Labelled(data, name)``; their names differ.
     out :
         the new folder. It appears when it is whole; until then all is in ``.NAME.building`` beside it, and the same
-        call goes on there after an interruption. The same sources and settings give the same bytes.
+        call goes on there after an interruption, also with other min_frequency, min_coverage, synonyms, train or salt,
+        for which nothing is read again. The same sources and settings give the same bytes.
     size :
         of the photographs, in pixels on a side or (height, width); they are resized whole, their shape is not kept.
     label_size :
@@ -120,13 +121,13 @@ def build(
     colour_names = ColourNames(table)
     settings = {
         "format": FORMAT, "version": __version__, "size": list(height_width), "label_size": list(maps),
-        "min_frequency": min_frequency, "min_coverage": min_coverage, "synonyms": _described(synonyms),
+        "min_frequency": min_frequency, "min_coverage": min_coverage, "synonyms": "plain_names" if synonyms is plain_names else describe(synonyms),
         "colours": _hash(table), "train": train, "salt": salt, "limit": limit, "strict": strict,
         "sources": [{"name": s.name, "images": len(s), "fingerprint": s.fingerprint()} for s in sources],
     }  # fmt: skip
     workers = (os.cpu_count() or 1) if workers is None else workers
     chunks = [items[first : first + CHUNK] for first in range(0, len(items), CHUNK)]
-    with _begun(folder, settings, restart) as (new, work):
+    with begun(folder, settings, restart) as (new, work):
         images = new / "images"
         extractor = Extractor(sources, images, work, height_width, maps, colour_names, strict)
         jobs = ((_extract, (chunk, number)) for number, chunk in enumerate(chunks))
@@ -163,47 +164,6 @@ def _items(sources: Sequence[Source], limit: int | None) -> list[Item]:
     return items
 
 
-@contextmanager
-def _begun(folder: Path, settings: dict[str, Any], restart: bool) -> Iterator[tuple[Path, Path]]:
-    """The folders to build and to work in, of an interrupted build with the same settings or new; at the end, the
-    first becomes ``folder``.
-    """
-    beside = folder.with_name(f".{folder.name}.building")
-    new, work = beside / "data", beside / "work"
-    with only_writer(folder.parent, f".{folder.name}.lock"):
-        if beside.exists():
-            try:
-                begun = read_json(beside / "settings.json")
-            except DataError:
-                begun = None  # stopped before it wrote that
-            if isinstance(begun, dict) and begun.get("strict"):
-                begun["strict"] = settings["strict"]  # nothing was left out so far
-            if begun is not None and begun != settings and not restart:
-                other = begun if isinstance(begun, dict) else {}
-                different = [name for name, value in settings.items() if other.get(name) != value]
-                raise ResumeMismatch(
-                    f"{beside} was begun with other {', '.join(different)}: build with the same, or start over "
-                    "(restart=True, --restart)"
-                )
-            if begun != settings or not new.is_dir():  # or its data set was moved away, just before it ended
-                remove_tree(beside)
-        try:
-            for made in (new / "images", work):
-                made.mkdir(parents=True, exist_ok=True)
-            remove_unfinished(new)  # what a process was writing as it was killed
-            write_json(beside / "settings.json", settings)
-            yield new, work
-            os.sync()  # photographs and label maps were not, one by one
-            if folder.exists():
-                folder.rmdir()
-            new.rename(folder)
-        except OSError as error:
-            if isinstance(error, OutputError):
-                raise
-            raise OutputError(f"cannot write {folder}: {error.strerror or error}; free some space") from error
-        shutil.rmtree(beside, ignore_errors=True)
-
-
 def _all(what: str, jobs: Any, images: int, workers: int, worker: Extractor | Assembler, progress: bool) -> None:
     from tqdm import tqdm
 
@@ -227,10 +187,6 @@ def _extract(items: Sequence[Item], chunk: int) -> int:
 def _assemble(chunk: int, images: int) -> int:
     _here.worker.assemble(chunk)
     return images
-
-
-def _described(synonyms: Callable[..., Any]) -> str:
-    return str(getattr(synonyms, "__qualname__", type(synonyms).__qualname__))
 
 
 def _hash(table: Array) -> str:

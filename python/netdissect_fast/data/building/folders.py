@@ -1,0 +1,75 @@
+"""The folders of a build: begun or gone on with, and in the end the data set's own."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ...errors import DataError, OutputError, ResumeMismatch
+from ...storage import only_writer, read_json, remove_file, remove_tree, remove_unfinished, write_json
+
+_WRITING = {"min_frequency", "min_coverage", "synonyms", "train", "salt"}  # settings that reading does not depend on
+
+
+@contextmanager
+def begun(folder: Path, settings: Mapping[str, Any], restart: bool) -> Iterator[tuple[Path, Path]]:
+    """The folders to build and to work in, in ``.NAME.building`` beside ``folder``; the first becomes it at the end.
+
+    What an interrupted build with the same settings left there is gone on with; where only settings of the second pass
+    differ, what was read stays. Raises ResumeMismatch where others differ, unless ``restart``: then all is removed.
+    """
+    beside = folder.with_name(f".{folder.name}.building")
+    new, work = beside / "data", beside / "work"
+    with only_writer(folder.parent, f".{folder.name}.lock"):
+        if beside.exists():
+            _go_on(beside, new, work, settings, restart)
+        try:
+            for made in (new / "images", work):
+                made.mkdir(parents=True, exist_ok=True)
+            remove_unfinished(new)  # what a process was writing as it was killed
+            write_json(beside / "settings.json", settings)
+            yield new, work
+            os.sync()  # photographs and label maps were not, one by one
+            if folder.exists():
+                folder.rmdir()
+            new.rename(folder)
+        except OSError as error:
+            if isinstance(error, OutputError):
+                raise
+            raise OutputError(f"cannot write {folder}: {error.strerror or error}; free some space") from error
+        shutil.rmtree(beside, ignore_errors=True)
+
+
+def _go_on(beside: Path, new: Path, work: Path, settings: Mapping[str, Any], restart: bool) -> None:
+    """Remove what cannot be gone on with."""
+    different = _different(beside / "settings.json", settings)
+    if different is None or not new.is_dir():  # nothing was begun, or the data set has its name, and this was left
+        remove_tree(beside)
+    elif _WRITING.issuperset(different):
+        if different:
+            # rows first: without them all label maps are written again, whatever stops us here
+            for left in (*work.glob("rows-*.json"), *new.glob("*.csv"), *new.rglob("*.png")):
+                remove_file(left)
+    elif restart:
+        remove_tree(beside)
+    else:
+        raise ResumeMismatch(
+            f"{beside} was begun with other {', '.join(different)}: build with the same, or start over "
+            "(restart=True, --restart)"
+        )
+
+
+def _different(path: Path, settings: Mapping[str, Any]) -> list[str] | None:
+    """Names of the settings that an interrupted build had otherwise; None where it had not written them."""
+    try:
+        begun = read_json(path)
+    except DataError:
+        return None
+    other = begun if isinstance(begun, dict) else {}
+    if other.get("strict"):
+        other["strict"] = settings["strict"]  # nothing was left out so far
+    return [name for name, value in settings.items() if other.get(name) != value]
