@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from .backends import choose
 from .collecting import Collector, State, finish_layer
 from .counts import CategoryRule, check_option
-from .data.dataset import ConceptDataset
-from .data.loading import LabelsAhead, Preprocessing, image_batches, own_inputs
+from .data.dataset import ConceptDataset, own_inputs
+from .data.loading import LabelsAhead, Preprocessing, image_batches
 from .distributed import find_ranks
 from .grids import Alignment
 from .hooks import Tokens, watch

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from .data.dataset import ConceptDataset
-from .data.loading import Preprocessing, image_batches, own_inputs
+from .data.dataset import ConceptDataset, own_inputs
+from .data.loading import Preprocessing, image_batches
 from .data.preprocess import from_model
 from .data.whole_image import check_sees_whole_image
 from .errors import ArgumentError

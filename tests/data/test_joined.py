@@ -121,7 +121,7 @@ def test_what_the_network_is_given() -> None:
             return 100 + index
 
     drawn = nd.Synthetic(3, size=32)
-    assert not hasattr(Joined([drawn, drawn]), "input")
+    assert Joined([drawn, drawn]).input is None
     both: Any = Joined([Latents(3, size=32), Latents(2, size=32)])
     assert [both.input(i) for i in range(5)] == [100, 101, 102, 100, 101]
     assert pickle.loads(pickle.dumps(Joined([drawn]))).name(1) == "synthetic/synthetic/000001.png"

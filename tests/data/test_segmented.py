@@ -87,7 +87,7 @@ def test_images_in_every_form() -> None:
     for i in range(5):
         np.testing.assert_array_equal(np.asarray(data.image(i))[:: 1 + (i == 4)], first)
         np.testing.assert_array_equal(data.labels(i).maps[0], first.argmax(2)[1::2, 2::4] + 1)
-    assert not hasattr(data, "input")
+    assert data.input is None
     with pytest.raises(AttributeError):
         data.unknown  # noqa: B018
     with pytest.raises(IndexError):

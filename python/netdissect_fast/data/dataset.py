@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import operator
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -55,6 +55,11 @@ def source_of(data: ConceptDataset) -> dict[str, Any] | None:
     return source() if callable(source) else None
 
 
+def own_inputs(data: ConceptDataset) -> Callable[[int], Any] | None:
+    """``data.input``: image number → what the network is given for it; None where that is the preprocessed image."""
+    return getattr(data, "input", None)
+
+
 class Subset:
     """Some images of a data set, in the order given: a ConceptDataset again."""
 
@@ -95,11 +100,11 @@ class Subset:
             return {"kind": "range", "of": of, "start": start, "stop": stop, "step": step}
         return {"kind": "subset", "of": of, "indices": list(self.indices)}
 
-    def __getattr__(self, name: str) -> Any:  # only what is not found here: ``input``, where the data set has it
-        if name == "input":
-            of_all = self.dataset.input  # type: ignore[attr-defined]
-            return lambda index: of_all(self.indices[index])
-        raise AttributeError(name)
+    @property
+    def input(self) -> Callable[[int], Any] | None:
+        """What the network is given, where the data set says that; else None."""
+        of_all = own_inputs(self.dataset)
+        return None if of_all is None else lambda index: of_all(self.indices[index])
 
     def image(self, index: int) -> Image:
         """See ConceptDataset."""

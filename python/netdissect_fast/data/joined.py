@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import accumulate, count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,7 @@ import numpy as np
 
 from ..concepts import ImageLabels, Vocabulary
 from ..errors import ArgumentError
-from .dataset import ConceptDataset, source_of
+from .dataset import ConceptDataset, own_inputs, source_of
 from .fingerprints import Fingerprint
 from .values import UNUSABLE
 from .vocabulary import MAX_NUMBER
@@ -45,7 +45,7 @@ class Joined:
             raise ArgumentError(f"expected {len(self.parts)} different names of data sets, got {list(self.names)}")
         if not all(isinstance(name, str) and name.strip() and not UNUSABLE.search(name) for name in self.names):
             raise ArgumentError(f"names of data sets must be text without control characters, got {list(self.names)}")
-        if len({hasattr(part, "input") for part in self.parts}) > 1:
+        if len({own_inputs(part) is None for part in self.parts}) > 1:
             raise ArgumentError("some of the data sets give the network their images, others something else")
         self._ends = list(accumulate(map(len, self.parts)))
         largest = [int(part.vocabulary.numbers[-1]) if len(part.vocabulary) else 0 for part in self.parts]
@@ -65,14 +65,16 @@ class Joined:
         of = [source_of(part) for part in self.parts]
         return None if None in of else {"kind": "joined", "of": of, "names": list(self.names)}
 
-    def __getattr__(self, name: str) -> Any:  # only what is not found here: ``input``, where the data sets have it
-        if name == "input" and all(hasattr(part, "input") for part in self.parts):
-            return self._input
-        raise AttributeError(name)
+    @property
+    def input(self) -> Callable[[int], Any] | None:
+        """What the network is given, where the data sets say that; else None."""
+        of_parts = [own for part in self.parts if (own := own_inputs(part)) is not None]
 
-    def _input(self, index: int) -> Any:
-        part, index = self._part(index)
-        return getattr(self.parts[part], "input")(index)  # noqa: B009 — the protocol leaves it out
+        def of_all(index: int) -> Any:
+            part, index = self._part(index)
+            return of_parts[part](index)
+
+        return of_all if of_parts else None
 
     def image(self, index: int) -> Image:
         """See ConceptDataset."""

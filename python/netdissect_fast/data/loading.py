@@ -11,18 +11,13 @@ from typing import TYPE_CHECKING, Any
 from ..concepts import ImageLabels, PackedLabels
 from ..errors import ArgumentError, NetDissectError, ShapeError
 from .cache import packed_labels
-from .dataset import ConceptDataset
+from .dataset import ConceptDataset, own_inputs
 from .whole_image import as_input
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 Preprocessing = Callable[[Any], "Tensor"]
-
-
-def own_inputs(data: ConceptDataset) -> Callable[[int], Any] | None:
-    """``data.input``: image number → what the network is given for it; None where that is the preprocessed image."""
-    return getattr(data, "input", None)
 
 
 class _Inputs:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,9 +12,9 @@ from ..errors import ArgumentError, shortened
 from ..python_files import function_of, require_no_arguments, run_users
 from .broden import Broden
 from .coco import open_coco
-from .dataset import ConceptDataset
+from .dataset import ConceptDataset, own_inputs
 from .folder import Folder
-from .folder_tables import NAMES
+from .folder.tables import NAMES
 from .inspecting import without_broken
 from .label_maps import LabelSize
 
@@ -94,10 +94,10 @@ class OfFunction:
     def __len__(self) -> int:
         return len(self.dataset)
 
-    def __getattr__(self, name: str) -> Any:  # only what is not found here: ``input``, where the data set has it
-        if name == "input":
-            return self.dataset.input  # type: ignore[attr-defined]
-        raise AttributeError(name)
+    @property
+    def input(self) -> Callable[[int], Any] | None:
+        """What the network is given, where the data set says that; else None."""
+        return own_inputs(self.dataset)
 
     @property
     def vocabulary(self) -> Vocabulary:

@@ -104,46 +104,67 @@ def build(
     Raises DataError naming the broken file, ArgumentError, ResumeMismatch, OutputError; InUse where another process
     builds the same.
     """
-    folder, height_width = Path(out), checked_label_size(size)
-    if height_width is None:
-        raise ArgumentError("size must be given: a number of pixels, or (height, width)")
-    half = (max(height_width[0] // 2, 1), max(height_width[1] // 2, 1))
-    maps = checked_label_size(label_size) or half
+    folder = Path(out)
+    image_size, map_size = _sizes(size, label_size)
     if min_frequency < 1 or not min_coverage >= 0 or not 0 <= train <= 1 or (limit is not None and limit < 1):
         raise ArgumentError("expected min_frequency ≥ 1, min_coverage ≥ 0, train of 0 to 1 and limit ≥ 1")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise OutputError(f"{folder} exists already; choose the name of a new folder")
-    names = [source.name for source in sources]
-    if not names or len(set(names)) < len(names) or any(_UNSAFE.search(name) or not name for name in names):
-        raise ArgumentError(f"expected sources with different names that can be folders, got {names}")
+    _check_names(sources)
     items = _items(sources, limit)
     table = own_colours() if colours is None else colours
     colour_names = ColourNames(table)
     settings = {
-        "format": FORMAT, "version": __version__, "size": list(height_width), "label_size": list(maps),
-        "min_frequency": min_frequency, "min_coverage": min_coverage, "synonyms": "plain_names" if synonyms is plain_names else describe(synonyms),
-        "colours": _hash(table), "train": train, "salt": salt, "limit": limit, "strict": strict,
+        "format": FORMAT,
+        "version": __version__,
+        "size": list(image_size),
+        "label_size": list(map_size),
+        "min_frequency": min_frequency,
+        "min_coverage": min_coverage,
+        "synonyms": "plain_names" if synonyms is plain_names else describe(synonyms),
+        "colours": _hash(table),
+        "train": train,
+        "salt": salt,
+        "limit": limit,
+        "strict": strict,
         "sources": [{"name": s.name, "images": len(s), "fingerprint": s.fingerprint()} for s in sources],
-    }  # fmt: skip
+    }
     workers = (os.cpu_count() or 1) if workers is None else workers
     chunks = [items[first : first + CHUNK] for first in range(0, len(items), CHUNK)]
     with begun(folder, settings, restart) as (new, work):
         images = new / "images"
-        extractor = Extractor(sources, images, work, height_width, maps, colour_names, strict)
+        extractor = Extractor(sources, images, work, image_size, map_size, colour_names, strict)
         jobs = ((_extract, (chunk, number)) for number, chunk in enumerate(chunks))
         _all("reading", jobs, len(items), workers, extractor, progress)
         tallies, skipped = add_up(work, len(chunks))
         naming = number_concepts(tallies, synonyms, min_frequency, min_coverage)
-        assembler = Assembler(images, work, height_width, maps, number_tables(naming.numbers))
+        assembler = Assembler(images, work, image_size, map_size, number_tables(naming.numbers))
         more = ((_assemble, (number, len(chunk))) for number, chunk in enumerate(chunks))
         _all("writing", more, len(items), workers, assembler, progress)
         rows = [row for number in range(len(chunks)) for row in rows_of(work, number) or ()]
         categories = write_concepts(new, naming.concepts)
-        write_index(new / "index.csv", rows, categories, (*height_width, *maps), train, salt)
+        write_index(new / "index.csv", rows, categories, (*image_size, *map_size), train, salt)
         _write_notes(new, settings, naming, tallies, skipped)
     if skipped:
         warnings.warn(f"broken images left out: {len(skipped)}; the first: {skipped[0]}", DataWarning, stacklevel=2)
     return Built(folder, len(rows), len(naming.concepts), tuple(categories), tuple(skipped))
+
+
+def _sizes(size: LabelSize, label_size: LabelSize) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Of photographs and of label maps, both (height, width)."""
+    height_width = checked_label_size(size)
+    if height_width is None:
+        raise ArgumentError("size must be given: a number of pixels, or (height, width)")
+    half = (max(height_width[0] // 2, 1), max(height_width[1] // 2, 1))
+    return height_width, checked_label_size(label_size) or half
+
+
+def _check_names(sources: Sequence[Source]) -> None:
+    names = [source.name for source in sources]
+    if not names:
+        raise ArgumentError("no source of images is given")
+    if len(set(names)) < len(names) or any(_UNSAFE.search(name) or not name for name in names):
+        raise ArgumentError(f"expected sources with different names that can be folders, got {names}")
 
 
 def _items(sources: Sequence[Source], limit: int | None) -> list[Item]:

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
-from ..concepts import Vocabulary
-from ..errors import ArgumentError, DataError
-from ..types import Array, Int32Array, Int64Array
-from .tables import Table, read_table
-from .values import Name, UnknownValue, Values
-from .vocabulary import MAX_NUMBER
+from ...concepts import Vocabulary
+from ...errors import ArgumentError, DataError
+from ...types import Array, Int32Array, Int64Array
+from ..tables import Table, read_table
+from ..values import Name, UnknownValue, Values
+from ..vocabulary import MAX_NUMBER
 
 NAMES, WHOLE = "names.csv", "labels.csv"
 _HINT = "; name it, or give it the name - where it is no concept"

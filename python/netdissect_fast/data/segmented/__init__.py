@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..concepts import ImageLabels, Vocabulary
-from ..errors import ArgumentError
-from ..types import Array, Int32Array
-from .fingerprints import Fingerprint
-from .generated import Generated, Given, Network, kind, span
-from .label_maps import LabelSize, checked_label_size, resized
-from .locks import Lock
-from .values import UnknownValue, ValueNames, Values
+from ...concepts import ImageLabels, Vocabulary
+from ...errors import ArgumentError
+from ...types import Array, Int32Array
+from ..fingerprints import Fingerprint
+from ..label_maps import LabelSize, checked_label_size, resized
+from ..locks import Lock
+from ..values import UnknownValue, ValueNames, Values
+from .pictures import Generated, Given, Network, kind, span
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+    from torch import Tensor
 
 _KEPT = 4  # blocks of labels: several threads ask for images that are near each other
 
@@ -88,10 +89,10 @@ class Segmented:
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_blocks": OrderedDict()}
 
-    def __getattr__(self, name: str) -> Any:  # only what is not found here: ``input``, of latents
-        if name == "input":
-            return self._pictures.input  # type: ignore[union-attr]
-        raise AttributeError(name)
+    @property
+    def input(self) -> Callable[[int], Tensor] | None:
+        """What the generator is given for an image; None where there is no generator."""
+        return self._pictures.input if isinstance(self._pictures, Generated) else None
 
     def name(self, index: int) -> str:
         """The image's name in its data set, or its number."""

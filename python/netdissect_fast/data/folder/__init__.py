@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..concepts import ImageLabels, Vocabulary
-from ..errors import DataError
-from ..types import Array
-from .fingerprints import Fingerprint
-from .folder_tables import NAMES, WHOLE, read_names, read_whole
-from .label_maps import LabelSize, checked_label_size, resized
-from .pictures import image_size, locate, read_image, read_mask
+from ...concepts import ImageLabels, Vocabulary
+from ...errors import DataError
+from ...types import Array
+from ..fingerprints import Fingerprint
+from ..label_maps import LabelSize, checked_label_size, resized
+from ..pictures import image_size, locate, read_image, read_mask
+from .tables import NAMES, WHOLE, read_names, read_whole
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from ..describing import describe, tensor_bytes
-from ..errors import ArgumentError, ModelError, NetDissectError
-from ..types import Array
-from .fingerprints import Fingerprint
-from .torch_dataset import as_pixels
+from ...describing import describe, tensor_bytes
+from ...errors import ArgumentError, ModelError, NetDissectError
+from ...types import Array
+from ..fingerprints import Fingerprint
+from ..torch_dataset import as_pixels
 
 if TYPE_CHECKING:
     from torch import Tensor
