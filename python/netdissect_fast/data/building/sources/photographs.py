@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Container, Iterable
 from pathlib import Path, PurePosixPath
@@ -12,6 +11,7 @@ import numpy as np
 
 from ....errors import DataError, shortened
 from ....types import Array
+from ...fingerprints import Fingerprint
 from ...pictures import locate, read_image
 from ...tables import MAX_TABLE, read_bytes
 from ..annotation import Annotation
@@ -55,14 +55,14 @@ class Photographs:
 
     def fingerprint(self) -> str:
         """See Source. Of the photographs and of what belongs to them, not of other files beside them."""
-        digest = hashlib.sha256(self.name.encode())
+        found = Fingerprint(f"{self.name} 1")
         for table in self._tables:
-            digest.update(table.name.encode())
-            digest.update(hashlib.sha256(read_bytes(table, MAX_TABLE)).digest())
+            found.add(table.name)
+            found.add_table(table)
         for index, image in enumerate(self._images):
             for folder, path in ((self._photos, image), *self._label_files(index)):
-                digest.update(f"\0{path}\0{_size_of(folder, path)}".encode("utf-8", "surrogateescape"))
-        return digest.hexdigest()
+                found.add(path, _size_of(folder, path))
+        return found.hex()
 
     def _photo(self, index: int) -> str:
         return locate(self._photos, self._images[index])
