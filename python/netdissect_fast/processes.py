@@ -14,7 +14,7 @@ from contextlib import closing, contextmanager
 from multiprocessing.connection import wait
 from typing import Any, TypeVar
 
-from .errors import CapacityError
+from .errors import ArgumentError, CapacityError, shortened
 
 R = TypeVar("R")
 Job = tuple[Callable[..., R], tuple[Any, ...]]
@@ -35,7 +35,7 @@ def run_jobs(
     what       for messages: what a process does
     ahead      jobs taken from ``jobs`` for each worker before results are waited for
 
-    Raises what a job raises, and CapacityError where a process dies.
+    Raises what a job raises, ArgumentError where ``arguments`` do not pickle, and CapacityError where a process dies.
     """
     with closing(_results(_pool(workers, start, arguments), jobs, ahead * max(1, workers))) as results:
         try:
@@ -60,7 +60,7 @@ def _results(pool: Executor, jobs: Iterable[Job[R]], ahead: int) -> Generator[R,
     with pool:
         try:
             for function, arguments in jobs:
-                with _interrupts_held():
+                with _interrupts_held(), _said_what_cannot_be_sent():
                     waiting.append(pool.submit(function, *arguments))
                 if len(waiting) > ahead:
                     yield waiting.popleft().result()
@@ -82,6 +82,20 @@ def _end_with_parent() -> None:
     assert parent is not None
     wait([parent.sentinel])
     os._exit(1)
+
+
+@contextmanager
+def _said_what_cannot_be_sent() -> Iterator[None]:
+    """Pickling, as processes start, raises errors of several kinds."""
+    try:
+        yield
+    except (BrokenProcessPool, OSError):
+        raise
+    except Exception as error:
+        raise ArgumentError(
+            f"the data set cannot be sent to other processes ({shortened(error)}): use workers=0 (--workers 0), or "
+            "make it of functions and classes that stand at the top of a file, not of lambdas"
+        ) from error
 
 
 @contextmanager

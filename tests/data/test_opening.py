@@ -103,6 +103,49 @@ def test_found_again(tmp_path: Path, functions: Path) -> None:
     assert open_source(source, Path(f"{functions}:drawn")).fingerprint() == made.fingerprint()
 
 
+CLASSES = """
+import numpy as np
+import netdissect_fast as nd
+
+class Squares:
+    def __len__(self):
+        return 3
+
+    def __getitem__(self, index):
+        return np.full((3, 8, 8), 9 * index, np.uint8), np.full((8, 8), 1 + index % 2)
+
+def squares():
+    return nd.FromTorch(Squares(), ["-", "red", "blue"], label_size=4)
+
+def unsendable():
+    return nd.Segmented([*Squares()[0][:1]], lambda x: x, ["red", "green", "blue"])
+"""
+
+
+def test_other_processes_read_what_a_function_gives(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its classes are of a file that these do not know, until it is imported there too."""
+    path = tmp_path / "mine.py"
+    path.write_text(CLASSES)
+    common = [
+        "data",
+        "build",
+        "--size",
+        "8",
+        "--min-frequency",
+        "1",
+        "--min-coverage",
+        "0",
+        "--workers",
+        "1",
+        "--quiet",
+    ]
+    assert main([*common, "--data", f"of={path}:squares", "--out", str(tmp_path / "out")]) == 0
+    assert len(nd.Broden(tmp_path / "out")) == 3
+    assert main([*common, "--data", f"of={path}:unsendable", "--out", str(tmp_path / "none")]) == 1
+    assert "cannot be sent to other processes" in (said := capsys.readouterr().err)
+    assert "--workers 0" in said
+
+
 NETWORK = """
 from torch import nn
 

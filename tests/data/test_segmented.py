@@ -241,6 +241,25 @@ def test_a_network_that_a_function_runs_is_in_the_fingerprint() -> None:
         assert generated(function).fingerprint() != before
 
 
+class Above:
+    """A segmenter that is no module; ``values`` is a method that is one too."""
+
+    def __init__(self, least: float) -> None:
+        self.least = least
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return (x[:, 0] > self.least).long()
+
+    def values(self, x: Tensor) -> Tensor:
+        return (x[:, 1] > self.least).long()
+
+
+def test_what_a_segmenter_is_set_to_is_in_the_fingerprint() -> None:
+    for make in (lambda v: Brightest(bool(v)).eval(), Above, lambda v: Above(v).values):
+        found = [generated(make(least), ("-", *NAMES)).fingerprint() for least in (0.0, 0.5, 0.5)]
+        assert found[0] != found[1] == found[2]
+
+
 PROGRAM = """
 from tests.data.generators import generated
 from tests.data.test_segmented import add

@@ -91,6 +91,9 @@ class OfFunction:
     def __repr__(self) -> str:
         return f"{self.dataset!r} of {self.spec}"
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _in_its_file, (self.spec,), self.__dict__
+
     def __len__(self) -> int:
         return len(self.dataset)
 
@@ -123,3 +126,9 @@ class OfFunction:
     def fingerprint(self) -> str:
         """See ConceptDataset."""
         return self.dataset.fingerprint()
+
+
+def _in_its_file(spec: str) -> OfFunction:
+    """An OfFunction still to be filled: its file is imported, where another process finds the classes that fill it."""
+    function_of(spec, FORMS, "gives the data set")
+    return OfFunction.__new__(OfFunction)

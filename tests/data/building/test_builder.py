@@ -269,7 +269,7 @@ def test_arguments(options: Mapping[str, Any], tmp_path: Path) -> None:
     assert not [*tmp_path.iterdir()]
 
 
-def test_out_must_be_new(tmp_path: Path) -> None:
+def test_out_must_be_new(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "mine.txt").write_text("mine")
     (tmp_path / "empty").mkdir()
@@ -279,6 +279,10 @@ def test_out_must_be_new(tmp_path: Path) -> None:
             build([drawn("a", 1)], tmp_path / name, size=8, **EASY)
     build([drawn("a", 1)], tmp_path / "empty", size=8, **EASY)
     assert (tmp_path / "empty" / "index.csv").exists()
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    with pytest.raises(OutputError, match="choose the name"):
+        build([drawn("a", 1)], ".", size=8, **EASY)
     assert contents(tmp_path / "full") == {"mine.txt": b"mine"}
     assert (tmp_path / "file").read_text() == "mine"
 

@@ -18,10 +18,12 @@ import pytest
 from PIL import Image
 from scipy.io import savemat
 
+from netdissect_fast.data.building.builder import build
 from netdissect_fast.data.building.sources import Ade20k2016, Ade20k2021, Dtd, OpenSurfaces, Pascal
 from netdissect_fast.data.building.sources.matlab import read_matlab
 from netdissect_fast.errors import DataError, MissingExtra
 
+from .made import EASY
 from .source_trees import (
     cells,
     structs,
@@ -223,6 +225,13 @@ def compressed(body: bytes) -> bytes:
     return struct.pack("<II", 15, len(packed)) + packed
 
 
+def padded(body: bytes) -> bytes:
+    """An element in an element, whose size counts what fills it up."""
+    fill = -len(body) % 8
+    return body[:4] + struct.pack("<I", len(body) - 8 + fill) + body[8:] + bytes(fill)
+
+
+SHORT = struct.pack("<HHI", 5, 4, 1 << 27)  # lengths of 4 bytes, kept in the tag
 NUMBER = matrix(6, (1, 1), element(9, struct.pack("<d", 1)), name=b"x")
 MATLAB = [  # what follows the header, what the error says
     (compressed(element(2, bytes(1 << 22))), "inflates to more than expected at most"),
@@ -235,6 +244,8 @@ MATLAB = [  # what follows the header, what the error says
     (element(14, nested(2000)), "more than 16 cells and structs lie in each other"),
     (matrix(1, (1 << 15, 1 << 15), name=b"x"), "says that it has 32768 x 32768 cells, and has fewer"),
     (matrix(1, (-1, 1), name=b"x"), "cells, and has fewer"),
+    (element(14, element(6, struct.pack("<II", 1, 0)) + SHORT + element(1, b"x") + bytes(200)), "in one dimension"),
+    (compressed(padded(compressed(NUMBER))), "compressed twice"),
     (
         matrix(2, (1 << 15, 1 << 15), element(5, struct.pack("<i", 8)), element(1, b"a\0\0\0\0\0\0\0"), name=b"x"),
         "fewer",
@@ -270,6 +281,18 @@ def test_matlab_files_of_either_byte_order(tmp_path: Path) -> None:
     big += struct.pack(">HH", 1, 1) + b"x\0\0\0" + struct.pack(">IId", 9, 8, 1)
     file.write_bytes(b"MATLAB 5.0".ljust(124) + b"\x01\0MI" + big)
     assert read_matlab(file, "x", 1000).whole_number() == 1
+
+
+@pytest.mark.parametrize("name", ["a\0b", "a\rb", "\ud800", "x" * 1001])
+def test_names_that_no_table_can_hold(name: str, tmp_path: Path) -> None:
+    root = write_ade20k_2021(tmp_path / "ade", images=1, size=SIZE)
+    file = file_of(root, "**/*.json")
+    record = json.loads(file.read_text())
+    for item in record["annotation"]["object"]:
+        item["name"] = name
+    file.write_text(json.dumps(record))
+    with pytest.raises(DataError, match=r"ade20k/ADE_train_\d+: object \d+ is called .* none of them control"):
+        build([Ade20k2021(root)], tmp_path / "out", **EASY)
 
 
 def test_more_levels_of_parts_than_there_can_be(tmp_path: Path) -> None:

@@ -108,7 +108,7 @@ def build(
     image_size, map_size = _sizes(size, label_size)
     if min_frequency < 1 or not min_coverage >= 0 or not 0 <= train <= 1 or (limit is not None and limit < 1):
         raise ArgumentError("expected min_frequency ≥ 1, min_coverage ≥ 0, train of 0 to 1 and limit ≥ 1")
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    if not folder.name or (folder.exists() and (not folder.is_dir() or any(folder.iterdir()))):
         raise OutputError(f"{folder} exists already; choose the name of a new folder")
     _check_names(sources)
     items = _items(sources, limit)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,9 +15,10 @@ from ...errors import ArgumentError, DataError
 from ...storage import atomic_file, read_arrays, write_arrays
 from ...types import Array
 from ..label_maps import resized
+from ..values import UNUSABLE
 from ..vocabulary import MAX_NUMBER
 from ..writing import require_category
-from .annotation import Annotation, Source
+from .annotation import Annotation, Names, Source
 from .colours import NAMES, ColourNames
 from .naming import Label, Tally
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 COLOR = "color"
 _QUALITY = 90  # of the JPEG files
+_MAX_NAME = 1000  # characters of a label's name
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,9 @@ class Extractor:
         """One image: its labels are added to ``tallies`` and ``maps``; gives where its maps are, by category."""
         source = self.sources[item.source]
         image, annotation = source.image(item.index), source.annotation(item.index)
-        counts = _counts(annotation, f"{source.name}/{source.file_name(item.index)}")
+        where = f"{source.name}/{source.file_name(item.index)}"
+        counts = _counts(annotation, where)
+        _require_names(counts, annotation.names, where)
         layers = {category: np.atleast_3d(m.T).T for category, m in annotation.maps.items()}
         small = {category: resized(layer, self.label_size).astype(np.uint16) for category, layer in layers.items()}
         names = dict(annotation.names)
@@ -131,6 +135,16 @@ def _counts(annotation: Annotation, where: str) -> dict[str, Array]:
         counts[category][: len(of_maps)] = of_maps
         counts[category][list(numbers)] = 1.0
     return counts
+
+
+def _require_names(counts: dict[str, Array], names: Mapping[str, Names], where: str) -> None:
+    """DataError where a label that the image has is called what a table cannot hold."""
+    for category, parts in counts.items():
+        for number in np.flatnonzero(parts).tolist():
+            for name in names.get(category, {}).get(number, ()):
+                if UNUSABLE.search(name) or len(name) > _MAX_NAME:
+                    reason = f"expected text of at most {_MAX_NAME} characters, none of them control characters"
+                    raise DataError(where, f"{category} {number} is called {name[:80]!r}: {reason}")
 
 
 def _add(tallies: dict[Label, Tally], source: str, counts: dict[str, Array], names: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import types
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -59,16 +60,30 @@ class Network:
         return output
 
     def identity(self) -> list[str]:
-        """Weights and code: also what those of its modules do that are not torch's own."""
+        """Weights, code and settings: also what those of its modules do and are set to that are not torch's own."""
         if not self.is_module:
-            return [describe(self.network), describe(type(self.network).__call__)]
-        classes = {type(module) for module in self.network.modules()}
-        own = [one for one in classes if not one.__module__.startswith("torch.")]
-        return [describe(self.network), *sorted(f"{one.__qualname__} {describe(one.forward)}" for one in own)]
+            of, code = self.network, type(self.network).__call__
+            if isinstance(of, types.MethodType):
+                of, code = of.__self__, of.__func__
+            return [describe(self.network), describe(code), describe(_settings(of))]
+        own = [module for module in self.network.modules() if not type(module).__module__.startswith("torch.")]
+        parts = {f"{type(one).__qualname__} {describe(type(one).forward)} {describe(_settings(one))}" for one in own}
+        return [describe(self.network), *sorted(parts)]
 
     def _require_evaluating(self) -> None:
         if self.is_module and any(module.training for module in self.network.modules()):
             raise ArgumentError(f"the {self.role} is in training mode, where results are random: call its eval() first")
+
+
+def _settings(of: Any) -> dict[str, Any]:
+    """Attributes; of a module those that are plain values, since weights and parts are told apart otherwise."""
+    import torch
+
+    found = getattr(of, "__dict__", {})
+    if not isinstance(of, torch.nn.Module):
+        return dict(found)
+    usual = vars(torch.nn.Module())
+    return {n: v for n, v in found.items() if n not in usual and isinstance(v, bool | int | float | str | None)}
 
 
 class Given:

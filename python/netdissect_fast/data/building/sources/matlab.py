@@ -23,6 +23,7 @@ _HEADER = 128
 _COMPRESSED, _MATRIX = 15, 14  # kinds of elements
 _CELL, _STRUCT = 1, 2  # classes of matrices
 _PLAIN = range(4, 16)  # text, sparse and numbers
+_MAX_LENGTHS = 32 * 4  # bytes of a matrix's lengths, one for each dimension
 
 
 class Matlab:
@@ -154,6 +155,8 @@ def _check(data: bytes, tag: struct.Struct, start: int, end: int, depth: int) ->
         start = body if kind >> 16 else body + size + -size % 8  # up to 4 bytes are kept in the tag itself
         if start > end:
             raise ValueError("it is truncated")
+        if kind == _COMPRESSED:
+            raise ValueError("it is compressed twice")
         if kind == _MATRIX:
             count += 1
             if size:
@@ -169,7 +172,9 @@ def _check_matrix(data: bytes, tag: struct.Struct, body: int, end: int, depth: i
         raise ValueError("it holds an object or a function; only numbers, text, cells and structs are read")
     if depth == MAX_DEPTH:
         raise ValueError(f"more than {MAX_DEPTH} cells and structs lie in each other")
-    _, size = tag.unpack_from(data, body + 16)
-    lengths = struct.unpack_from(f"{tag.format[0]}{min(size, 128) // 4}I", data, body + 24)
+    kind, size = tag.unpack_from(data, body + 16)
+    if kind >> 16 or size > _MAX_LENGTHS:  # one number kept in the tag itself is not how many cells are counted
+        raise ValueError("it has cells in one dimension, or in too many")
+    lengths = struct.unpack_from(f"{tag.format[0]}{size // 4}I", data, body + 24)
     if math.prod(lengths) > max(_check(data, tag, body, end, depth + 1), 1):
         raise ValueError(f"it says that it has {' x '.join(map(str, lengths))} cells, and has fewer")
