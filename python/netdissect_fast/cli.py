@@ -29,10 +29,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         with _warnings_as_messages():
             command(arguments)
     except NetDissectError as error:
+        sys.stdout.flush()  # what was printed so far comes first
         print(f"netdissect-fast: error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("netdissect-fast: interrupted; nothing was left half written", file=sys.stderr)
+        print(
+            "netdissect-fast: interrupted; nothing was left half written: long work goes on with the same command",
+            file=sys.stderr,
+        )
         return 130
     except BrokenPipeError:  # the reader, such as head, has gone
         sys.stderr.close()

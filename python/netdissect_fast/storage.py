@@ -73,6 +73,8 @@ def new_folder(path: Path) -> Iterator[Path]:
 
     Raises OutputError where it cannot be written, or ``path`` exists by then and is not an empty folder.
     """
+    if not path.name:
+        raise OutputError(f"cannot write the folder {path}: give the name of a new one")
     temporary: Path | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -35,8 +35,16 @@ def result_text(result: Dissection, folder: Path | None, iou_threshold: float = 
     seconds = ", ".join(f"{name} {value:.1f}" for name, value in result.run["timings"].items())
     lines = [f"{result.run['data']['images']} images; seconds: {seconds}"]
     if folder is not None:
-        lines.append(f"written to {folder}; pictures: netdissect-fast report {folder}")
+        lines.append(f"written to {folder}; pictures: netdissect-fast report {folder}{_data_option(result.run)}")
     return "\n\n".join([*layers, "\n".join(lines)])
+
+
+def _data_option(run: dict[str, Any]) -> str:
+    """What a report has to be told of a data set that a function of the user's gave."""
+    source = run["data"].get("source")
+    while isinstance(source, dict) and isinstance(source.get("of"), dict):
+        source = source["of"]
+    return f" --data {source['spec']}" if isinstance(source, dict) and source.get("kind") == "function" else ""
 
 
 def result_json(result: Dissection, iou_threshold: float = 0.04) -> dict[str, Any]:

@@ -307,14 +307,26 @@ def test_other_bytes_of_the_same_etag(site: Site, payload: bytes) -> None:
 
 
 def test_known_names_have_known_numbers(site: Site, payload: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    url = site.url("/a.zip", serve(payload))
-    for _ in range(2):  # the second finds it there
-        with pytest.raises(DataError, match=r"index.csv: lists 3 images; broden1_224 has 63305"):
-            download("broden1_224", urls=[url], progress=False)
-    assert names() == ["broden1_224"]
+    url = site.url("/a.zip", serve(payload), serve(payload))
+    with pytest.raises(DataError, match=r"/a.zip: lists 3 images; broden1_224 has 63305: this is another data set"):
+        download("broden1_224", urls=[url], progress=False)
+    assert names() == []
     monkeypatch.setattr(downloading, "IMAGES", 3)
     assert download("broden1_224", urls=[url], progress=False) == Path("broden1_224")
-    assert len(site.asked) == 1
+    monkeypatch.setattr(downloading, "IMAGES", 4)
+    with pytest.raises(
+        DataError, match=r"broden1_224/index.csv: lists 3 images; broden1_224 has 4"
+    ):  # is there already
+        download("broden1_224", urls=[url], progress=False)
+    assert len(site.asked) == 2
+
+
+@pytest.mark.parametrize("what", BAD_FILES)
+def test_a_bad_file_of_one_mirror_is_not_the_last_word(site: Site, payload: bytes, what: str) -> None:
+    make, _ = BAD_FILES[what]
+    first, second = site.url("/a.zip", make(payload)), site.url("/b.zip", serve(payload))
+    get(first, second)
+    require_whole(payload, second)
 
 
 ARGUMENTS: list[tuple[dict[str, Any], str]] = [

@@ -246,3 +246,15 @@ def test_a_table_that_is_a_link_to_nothing(folder: Path) -> None:
     (folder / "labels.csv").symlink_to("nowhere.csv")
     with pytest.raises(DataError, match=r"labels\.csv: does not exist"):
         Folder(folder)
+
+
+def test_masks_that_are_nowhere(tmp_path: Path) -> None:
+    """Where images have labels of their own, nothing else would show it."""
+    write_photo(tmp_path / "images/x.png", 2, 2)
+    (tmp_path / "names.csv").write_text("value,name\n1,car\n,street\n")
+    (tmp_path / "labels.csv").write_text("image,concepts\nx.png,street\n")
+    (tmp_path / "mask").mkdir()
+    with pytest.raises(DataError, match=r"masks: is missing; names\.csv names what its masks show"):
+        Folder(tmp_path)
+    (tmp_path / "names.csv").write_text("value,name\n,street\n")
+    assert len(Folder(tmp_path)) == 1

@@ -127,3 +127,17 @@ def test_what_the_network_is_given() -> None:
     assert pickle.loads(pickle.dumps(Joined([drawn]))).name(1) == "synthetic/synthetic/000001.png"
     with pytest.raises(ArgumentError, match="others something else"):
         Joined([drawn, Latents(3, size=32)])
+
+
+class Bytes(nd.Synthetic):
+    """Its label maps are uint8, as an array of few concepts may be."""
+
+    def labels(self, index: int) -> nd.ImageLabels:
+        labels = super().labels(index)
+        return nd.ImageLabels(labels.maps.astype(np.uint8), labels.whole)
+
+
+def test_numbers_that_their_own_type_cannot_hold() -> None:
+    parts = [Bytes(2, size=32) for _ in range(4)]
+    both = Joined(parts, ["a", "b", "c", "d"])
+    assert _names(both.vocabulary, both.labels(7)) == _names(parts[3].vocabulary, parts[3].labels(1))

@@ -14,7 +14,7 @@ from netdissect_fast.cli import main
 from netdissect_fast.data.dataset import source_of
 from netdissect_fast.data.folder import Folder
 from netdissect_fast.data.looking.checking import check
-from netdissect_fast.data.opening import open_data
+from netdissect_fast.data.opening import open_all, open_data
 from netdissect_fast.data.sources import open_source
 from netdissect_fast.errors import ArgumentError, ModelError
 from tests.tiny_broden import write_tiny
@@ -204,3 +204,17 @@ def test_masks_are_built_from_at_their_own_size(tmp_path: Path) -> None:
     names = dict(zip(built.vocabulary.numbers.tolist(), built.vocabulary.names, strict=True))
     found = np.vectorize(names.get)(built.labels(0).maps[0])
     assert np.array_equal(found, np.where(values == 1, "cat", "dog"))
+
+
+def test_options_go_to_those_that_have_the_choice(tmp_path: Path, functions: Path) -> None:
+    tiny, folder = write_tiny(tmp_path / "tiny"), write_folder(tmp_path / "mine")
+    both = open_all([tiny, folder], split="val", label_size=(5, 7))
+    assert [both.name(i) for i in (0, 1)] == ["tiny/a/two.jpg", "mine/a/one.jpg"]
+    assert both.labels(1).shape == (5, 7)
+    with pytest.raises(ArgumentError, match="none of the data sets has a choice of split"):
+        open_all([folder, f"{functions}:drawn"], split="val")
+    with pytest.raises(ArgumentError, match="none of the data sets has a choice of label_size"):
+        open_all([tiny, f"{functions}:drawn"], label_size=5)
+    source = json.loads(json.dumps(source_of(open_all([folder, f"{functions}:drawn"]))))
+    with pytest.raises(ArgumentError, match="some of them made by functions of yours: open it in Python"):
+        open_source(source)

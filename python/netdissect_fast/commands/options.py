@@ -32,7 +32,10 @@ def numbers_of(text: str) -> float | tuple[float, ...]:
 def size_of(text: str) -> int | tuple[int, int]:
     """224, or HEIGHTxWIDTH."""
     height, cross, width = text.partition("x")
-    return (int(height), int(width)) if cross else int(text)
+    try:
+        return (int(height), int(width)) if cross else int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected a number of pixels, or HEIGHTxWIDTH, got {text!r}") from None
 
 
 def slice_of(text: str) -> slice:

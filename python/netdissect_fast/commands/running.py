@@ -156,15 +156,10 @@ def opened(arguments: argparse.Namespace) -> Iterator[Opened]:
 
 def data_set(arguments: argparse.Namespace) -> ConceptDataset:
     """The data set that --data names, or several joined."""
-    from ..data.joined import Joined
-    from ..data.opening import open_data
+    from ..data.opening import open_all
 
     sized = {} if arguments.label_size is None else {"label_size": arguments.label_size}
-    data = [
-        open_data(spec, arguments.split, arguments.categories, not arguments.skip_broken, **sized)
-        for spec in arguments.data
-    ]
-    return data[0] if len(data) == 1 else Joined(data)
+    return open_all(arguments.data, arguments.split, arguments.categories, not arguments.skip_broken, **sized)
 
 
 def saving(arguments: argparse.Namespace) -> dict[str, Any]:

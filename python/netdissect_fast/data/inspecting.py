@@ -118,7 +118,9 @@ def inspector(data: ConceptDataset) -> Callable[[int], Inspection]:
         with _kept(data, index, "labels", faults):
             labels = data.labels(index)
             numbers, maps = _numbers(labels, known), len(labels.maps)
-        return Inspection(faults, numbers, maps)
+        return Inspection(
+            list({str(fault): fault for fault in faults}.values()), numbers, maps
+        )  # both may say the same
 
     return inspect
 

@@ -85,8 +85,9 @@ class Joined:
         """See ConceptDataset."""
         part, index = self._part(index)
         labels, shift = self.parts[part].labels(index), self._shifts[part]
+        maps = labels.maps.astype(np.int32)  # first: in a user's uint8 the sum would overflow
         return ImageLabels(
-            np.where(labels.maps == 0, 0, labels.maps + shift).astype(np.int32),
+            np.where(maps == 0, 0, maps + np.int32(shift)),
             tuple(number + shift for number in labels.whole if number),
         )
 

@@ -16,6 +16,7 @@ from .dataset import ConceptDataset, own_inputs
 from .folder import Folder
 from .folder.tables import NAMES
 from .inspecting import without_broken
+from .joined import Joined
 from .label_maps import LabelSize
 
 if TYPE_CHECKING:
@@ -25,6 +26,20 @@ FORMS = (
     "a data set is a folder in Broden's format (index.csv), a folder with images/, masks/ and names.csv, a COCO .json "
     "file, or path/to/file.py:function"
 )
+
+
+_WHAT = {
+    "broden": "is in Broden's format",
+    "coco": "is not in Broden's format",
+    "folder": "is not in Broden's format",
+    "function": "is a function of your own",
+}
+_OPTIONS: dict[str, set[str]] = {
+    "broden": {"split", "categories"},
+    "coco": {"label_size"},
+    "folder": {"label_size"},
+    "function": set(),
+}
 
 
 def open_data(
@@ -41,33 +56,63 @@ def open_data(
     label_size          as ``Folder`` takes it; Broden's files and functions have theirs, for which None is right too
     Raises ArgumentError where ``spec`` is none of the forms or an option does not fit it; else what opening raises.
     """
-    text, path = os.fspath(spec), Path(spec)
-    sized: dict[str, Any] = {} if label_size == "default" else {"label_size": label_size}
-    own = label_size in ("default", None)
-    function = path.suffix == ".py" or ".py:" in text
-    if not function and not os.path.exists(text):  # noqa: PTH110 — Path's raises where the name is too long
-        raise ArgumentError(f"{FORMS}; got {shortened(repr(text))}, which does not exist")
-    if (path / "index.csv").exists():
-        _require_unset(path, "is in Broden's format", label_size=not own)
-        return Broden(path, split, categories, strict)
-    _require_unset(path, "is not in Broden's format", split=split is not None, categories=categories is not None)
+    kind = _kind(spec)
+    for option in _given(split, categories, label_size) - _OPTIONS[kind]:
+        raise ArgumentError(f"{os.fspath(spec)} {_WHAT[kind]}: it has no choice of {option}; leave that out")
+    if kind == "broden":
+        return Broden(spec, split, categories, strict)
     data: ConceptDataset
-    if path.is_dir() and (path / NAMES).exists():
-        data = Folder(path, **sized)
-    elif path.suffix == ".json":
-        data = open_coco(path, **sized)
-    elif function:
-        _require_unset(path, "is a function of your own", label_size=not own)
-        data = OfFunction(text)
+    sized: dict[str, Any] = {} if label_size == "default" else {"label_size": label_size}
+    if kind == "function":
+        data = OfFunction(os.fspath(spec))
     else:
-        raise ArgumentError(f"{FORMS}; got {text!r}")
+        data = (Folder if kind == "folder" else open_coco)(spec, **sized)
     return data if strict else without_broken(data)
 
 
-def _require_unset(path: Path, what: str, **given: bool) -> None:
-    for option, is_given in given.items():
-        if is_given:
-            raise ArgumentError(f"{path} {what}: it has no choice of {option}; leave that out")
+def open_all(
+    specs: Sequence[str | os.PathLike[str]],
+    split: str | None = None,
+    categories: Sequence[str] | None = None,
+    strict: bool = True,
+    label_size: LabelSize | str = "default",
+) -> ConceptDataset:
+    """Open one data set as ``open_data`` does, or several, joined: options are for those that have the choice.
+
+    Raises as ``open_data`` and ``Joined``; ArgumentError where an option fits none of them.
+    """
+    if len(specs) == 1:
+        return open_data(specs[0], split, categories, strict, label_size)
+    options = {"split": split, "categories": categories, "label_size": label_size}
+    given, parts = _given(split, categories, label_size), []
+    for option in given - set().union(*(_OPTIONS[_kind(spec)] for spec in specs)):
+        raise ArgumentError(f"none of the data sets has a choice of {option}; leave that out")
+    for spec in specs:
+        fitting: dict[str, Any] = {option: options[option] for option in given & _OPTIONS[_kind(spec)]}
+        parts.append(open_data(spec, strict=strict, **fitting))
+    return Joined(parts)
+
+
+def _kind(spec: str | os.PathLike[str]) -> str:
+    """Which of FORMS it is; ArgumentError where it is none."""
+    text, path = os.fspath(spec), Path(spec)
+    if path.suffix == ".py" or ".py:" in text:
+        return "function"
+    if not os.path.exists(text):  # noqa: PTH110 — Path's raises where the name is too long
+        raise ArgumentError(f"{FORMS}; got {shortened(repr(text))}, which does not exist")
+    if (path / "index.csv").exists():
+        return "broden"
+    if path.is_dir() and (path / NAMES).exists():
+        return "folder"
+    if path.suffix == ".json":
+        return "coco"
+    raise ArgumentError(f"{FORMS}; got {text!r}")
+
+
+def _given(split: str | None, categories: Sequence[str] | None, label_size: LabelSize | str) -> set[str]:
+    """The options that ask for something; a label_size of None is every data set's own."""
+    asked = {"split": split, "categories": categories, "label_size": None if label_size == "default" else label_size}
+    return {option for option, value in asked.items() if value is not None}
 
 
 class OfFunction:

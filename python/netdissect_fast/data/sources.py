@@ -52,6 +52,11 @@ def _opened(source: dict[str, Any], path: Path | None) -> ConceptDataset:
     if kind == "joined":
         if path is not None:
             raise ArgumentError("the data set is joined from several, which must be where they were: leave out --data")
+        if any(part["kind"] == "function" for part in options["of"]):
+            raise ArgumentError(
+                "the data set is joined from several, some of them made by functions of yours: open it in Python, and "
+                "give it as data="
+            )
         return Joined([_opened(part, None) for part in options["of"]], options["names"])
     if kind == "function":
         if path is None:  # nothing that a result folder names is run unasked

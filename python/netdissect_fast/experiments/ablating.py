@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..data.dataset import ConceptDataset
+from ..data.dataset import ConceptDataset, own_inputs
 from ..data.loading import Preprocessing, image_batches
 from ..data.preprocess import from_model
 from ..errors import ArgumentError, LayerError, ModelError
@@ -106,6 +106,8 @@ def ablate(
         raise ArgumentError(f"there are {len(data)} images, but {len(targets)} targets")
     if batch_size < 1:
         raise ArgumentError(f"batch_size must be at least 1, got {batch_size}")
+    if own_inputs(data) is not None:
+        raise ArgumentError("the data set gives the network's inputs itself, such as latents: nothing is classified")
     where, prepare = device_and_dtype(model, "auto"), preprocess or from_model(model)
     right: list[Int64Array] = []
     plain: list[Int64Array] = []

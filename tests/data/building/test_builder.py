@@ -253,12 +253,19 @@ def test_maps_that_are_none(labels: np.ndarray, tmp_path: Path) -> None:
         build([Made("x", [Photo("a", (4, 4), {"object": labels})], {})], tmp_path / "out", size=4, **EASY)
 
 
+@pytest.mark.parametrize("number", [-1, 65536])
+def test_whole_image_numbers_that_are_none(number: int, tmp_path: Path) -> None:
+    with pytest.raises(ArgumentError, match=r"x/a: numbers of scene must be integers"):
+        build([Made("x", [Photo("a", (4, 4), {}, {"scene": (number,)})], {})], tmp_path / "out", size=4, **EASY)
+
+
 @pytest.mark.parametrize(
     "options",
     [
         {"size": None}, {"size": 0}, {"label_size": 0}, {"min_frequency": 0}, {"min_coverage": float("nan")},
         {"min_coverage": -1}, {"train": 1.1}, {"limit": 0}, {"sources": []}, {"sources": [drawn("a", 1)] * 2},
         {"sources": [drawn("a/b", 1)]}, {"sources": [drawn("..", 1)]}, {"sources": [drawn("", 1)]},
+        {"sources": [drawn(" a", 1)]},
         {"sources": [drawn("a", 0)]}, {"colours": np.zeros((2, 2, 2), np.uint8)},
     ],
 )  # fmt: skip

@@ -148,7 +148,7 @@ def test_a_name_for_data_is_the_files_without_one(tmp_path: Path) -> None:
         (["--data", "x=mine", "--data", "x=mine"], "different names that can be folders"),
         (["--data", "mine", "--color-names", "missing.npy"], "missing.npy: does not exist"),
         (["--data", "mine", "--color-names", "mine/names.csv"], "names.csv: is not a .npy file"),
-        (["--data", "mine", "--min-frequency", "9"], "choose another min_frequency or min_coverage"),
+        (["--data", "mine", "--min-frequency", "9"], "choose a smaller min_frequency or min_coverage"),
         (["--data", "mine", "--limit", "0"], "limit"),
         (["--data", "mine", "--out", "mine"], "mine exists already"),
         (["--data", "mine", "--size", "0"], "size"),

@@ -76,4 +76,4 @@ def _sources(arguments: argparse.Namespace) -> Iterator[Source]:
         name, equals, spec = given.partition("=")
         if not equals:
             name, spec = Path(given).resolve().stem, given
-        yield Labelled(open_data(spec, strict=not arguments.skip_broken, label_size=None), name)
+        yield Labelled(open_data(spec, label_size=None), name)

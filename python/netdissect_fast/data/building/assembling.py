@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,8 @@ class Assembler:
 
     def assemble(self, chunk: int) -> None:
         """Assemble a chunk of images, unless that was done before."""
-        if rows_of(self.work, chunk) is not None:
+        with suppress(DataError):
+            read_rows(self.work, chunk)
             return
         found, maps = read_chunk(self.work, chunk)
         write_json(_rows_file(self.work, chunk), [self._row(row, maps) for row in found["rows"]])
@@ -78,12 +80,9 @@ def _rows_file(work: Path, chunk: int) -> Path:
     return work / f"rows-{chunk:05d}.json"
 
 
-def rows_of(work: Path, chunk: int) -> list[dict[str, Any]] | None:
-    """The rows of a chunk; None where it was not assembled."""
-    try:
-        rows: list[dict[str, Any]] = read_json(_rows_file(work, chunk))
-    except DataError:
-        return None
+def read_rows(work: Path, chunk: int) -> list[dict[str, Any]]:
+    """The rows of a chunk. DataError where it was not assembled."""
+    rows: list[dict[str, Any]] = read_json(_rows_file(work, chunk))
     return rows
 
 

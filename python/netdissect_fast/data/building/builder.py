@@ -23,7 +23,7 @@ from ..fingerprints import Fingerprint
 from ..label_maps import LabelSize, checked_label_size
 from ..writing import write_concepts
 from .annotation import Source
-from .assembling import Assembler, number_tables, rows_of, write_index
+from .assembling import Assembler, number_tables, read_rows, write_index
 from .colours import ColourNames, own_colours
 from .extracting import Extractor, Item, add_up
 from .folders import begun
@@ -141,7 +141,7 @@ def build(
         assembler = Assembler(images, work, image_size, map_size, number_tables(naming.numbers))
         more = ((_assemble, (number, len(chunk))) for number, chunk in enumerate(chunks))
         _all("writing", more, len(items), workers, assembler, progress)
-        rows = [row for number in range(len(chunks)) for row in rows_of(work, number) or ()]
+        rows = [row for number in range(len(chunks)) for row in read_rows(work, number)]
         categories = write_concepts(new, naming.concepts)
         write_index(new / "index.csv", rows, categories, (*image_size, *map_size), train, salt)
         _write_notes(new, settings, naming, tallies, skipped)
@@ -163,7 +163,7 @@ def _check_names(sources: Sequence[Source]) -> None:
     names = [source.name for source in sources]
     if not names:
         raise ArgumentError("no source of images is given")
-    if len(set(names)) < len(names) or any(_UNSAFE.search(name) or not name for name in names):
+    if len(set(names)) < len(names) or any(_UNSAFE.search(name) or name != name.strip() or not name for name in names):
         raise ArgumentError(f"expected sources with different names that can be folders, got {names}")
 
 

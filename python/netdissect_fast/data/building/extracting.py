@@ -128,8 +128,10 @@ def _counts(annotation: Annotation, where: str) -> dict[str, Array]:
                 f"{where}: maps of {category} must be integers 0..{MAX_NUMBER} [Y, X] or [L, Y, X], got {maps.dtype} "
                 f"{list(maps.shape)}"
             )
-        counts[category] = np.bincount(maps.reshape(-1)) / (maps.shape[-2] * maps.shape[-1])
+        counts[category] = np.bincount(maps.reshape(-1).astype(np.int64)) / (maps.shape[-2] * maps.shape[-1])
     for category, numbers in annotation.whole.items():
+        if not all(0 <= number <= MAX_NUMBER for number in numbers):
+            raise ArgumentError(f"{where}: numbers of {category} must be integers 0..{MAX_NUMBER}, got {numbers}")
         of_maps = counts.get(category, np.zeros(0))
         counts[category] = np.zeros(max(len(of_maps), max(numbers, default=0) + 1))
         counts[category][: len(of_maps)] = of_maps

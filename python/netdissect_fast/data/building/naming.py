@@ -85,11 +85,13 @@ def number_concepts(
         concept.images[label.category] = concept.images.get(label.category, 0) + tally.images
         concept.coverage[label.category] = concept.coverage.get(label.category, 0.0) + tally.coverage
     kept = [c for c in concepts.values() if _frequency(c) >= min_frequency and sum(c.coverage.values()) >= min_coverage]
-    if not 0 < len(kept) <= MAX_NUMBER:
+    if not kept:
         raise ArgumentError(
-            f"{len(kept)} of {len(concepts)} concepts have {min_frequency} images and {min_coverage} of a whole image; "
-            f"expected 1 to {MAX_NUMBER}: choose another min_frequency or min_coverage"
+            f"none of {len(concepts)} concepts has {min_frequency} images and {min_coverage} of a whole image: "
+            "choose a smaller min_frequency or min_coverage"
         )
+    if len(kept) > MAX_NUMBER:
+        raise ArgumentError(f"{len(kept)} concepts, more than {MAX_NUMBER}: choose a larger min_frequency")
     kept.sort(key=lambda c: (-_frequency(c), -sum(c.coverage.values()), c.name))
     synonyms_of: dict[str, list[str]] = {}
     for name, label in owner.items():

@@ -104,8 +104,13 @@ def _download(
             unpack(part.path, new, most_bytes=_UNPACKED * most, most_files=MOST_FILES, progress=progress)
             if not (new / "index.csv").is_file():
                 raise DataError(part.path, "holds no index.csv, so that it is no data set in Broden's format")
+            _check_images(new, name)
             write_json(new / RECORD, {"name": name, "url": url, "bytes": part.size, "sha256": found})
     except DataError as error:
+        if others := [other for other in urls if other != url]:  # where a better file may be
+            part.remove()
+            _download(name, folder, others, sha256, kept, timeout, progress)
+            return
         _put_away(part, kept)
         where = "it was removed" if kept is None else f"it is kept as {kept}"
         raise DataError(url, f"{error.reason} (sha256 {found}; {where}); try another --url") from error
@@ -127,6 +132,10 @@ def _check(folder: Path, name: str, sha256: str | None) -> None:
     if found != sha256:
         what = "is not recorded" if found is None else f"is {found}"
         raise DataError(folder / RECORD, f"sha256 of the zip file {what}, expected {sha256}; choose another --out")
+    _check_images(folder, name)
+
+
+def _check_images(folder: Path, name: str) -> None:
     images = len(Broden(folder))
     if name in KNOWN and images != IMAGES:
         raise DataError(folder / "index.csv", f"lists {images} images; {name} has {IMAGES}: this is another data set")

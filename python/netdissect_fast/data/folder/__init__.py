@@ -122,6 +122,8 @@ class Folder:
                 raise DataError(self.path / "images" / photo, f"and {stems[stem]} would have one mask: rename one")
             stems[stem] = photo
         layers = sorted(entry.name for entry in self.path.iterdir() if re.fullmatch(r"masks(_.+)?", entry.name))
+        if not layers and self._names.of_pixels:
+            raise DataError(self.path / "masks", f"is missing; {NAMES} names what its masks show")
         for layer in layers:
             for mask in _files(self.path / layer, (".png",)):
                 photo = stems.get(mask.rpartition(".")[0], "")

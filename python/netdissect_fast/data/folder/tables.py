@@ -32,6 +32,11 @@ class MaskNames:
     def __init__(self, values: Values, most: int, colours: Int64Array | None) -> None:
         self.values, self._most, self.colours = values, most, colours
 
+    @property
+    def of_pixels(self) -> bool:
+        """Whether any concept is one of pixels, so that there must be masks."""
+        return bool((self.values.table[: self._most + 1] > 0).any())
+
     def numbers(self, mask: Array, file: str) -> Int32Array:
         """Concept numbers int32 [Y, X] of a mask as ``read_mask`` gives it. DataError naming its ``file``."""
         kinds = ("values, in greyscale or a palette", "colours, in RGB")

@@ -62,9 +62,9 @@ class Network:
     def identity(self) -> list[str]:
         """Weights, code and settings: also what those of its modules do and are set to that are not torch's own."""
         if not self.is_module:
-            of, code = self.network, type(self.network).__call__
-            if isinstance(of, types.MethodType):
-                of, code = of.__self__, of.__func__
+            method = isinstance(self.network, types.MethodType)
+            code = self.network.__func__ if method else type(self.network).__call__
+            of = self.network.__self__ if method else self.network
             return [describe(self.network), describe(code), describe(_settings(of))]
         own = [module for module in self.network.modules() if not type(module).__module__.startswith("torch.")]
         parts = {f"{type(one).__qualname__} {describe(type(one).forward)} {describe(_settings(one))}" for one in own}

@@ -89,7 +89,9 @@ def find_folder(path: str | os.PathLike[str], marker: str, places: Iterable[str]
     """What ``look_for`` finds; DataError where that is nothing."""
     folder = look_for(path, marker, places)
     if folder is None:
-        raise DataError(path, f"is not {what}: there is no {marker} in it")
+        if not Path(path).is_dir():
+            raise DataError(path, f"is not a folder; expected that of {what}")
+        raise DataError(path, f"is not {what}: there is no {marker} in it, nor in {', '.join(places)} below it")
     return folder
 
 
