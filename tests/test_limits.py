@@ -345,7 +345,8 @@ def test_ctrl_c(workers: int, to: str, command: list[str], tmp_path: Path) -> No
                 os.killpg(process.pid, signal.SIGKILL)
     print(f"ended after {time.monotonic() - begun:.1f} s")
     assert process.returncode == 130, text
-    assert text == "netdissect-fast: interrupted; nothing was left half written\n"
+    assert text.startswith("netdissect-fast: interrupted; nothing was left half written")
+    assert text.count("\n") == 1
     assert session(process.pid) == []
     assert not (out / LOCK).exists()
     assert not list(out.rglob("*.part"))
