@@ -6,7 +6,7 @@ import argparse
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from . import __version__
@@ -29,7 +29,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         with _warnings_as_messages():
             command(arguments)
     except NetDissectError as error:
-        sys.stdout.flush()  # what was printed so far comes first
+        with suppress(BrokenPipeError):
+            sys.stdout.flush()  # what was printed so far comes first
         print(f"netdissect-fast: error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
