@@ -1,4 +1,4 @@
-"""Worker processes that leave nothing behind: not after Ctrl-C, nor when their parent is killed."""
+"""Jobs in order, in threads or in worker processes that leave nothing behind, also where their parent is killed."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def run_jobs(
 
     Raises what a job raises, ArgumentError where ``arguments`` do not pickle, and CapacityError where a process dies.
     """
-    with closing(_results(_pool(workers, start, arguments), jobs, ahead * max(1, workers))) as results:
+    with closing(in_order(_pool(workers, start, arguments), jobs, ahead * max(1, workers))) as results:
         try:
             yield from results
         except BrokenProcessPool as error:
@@ -55,7 +55,11 @@ def _pool(workers: int, start: Callable[..., None], arguments: tuple[Any, ...]) 
     return ProcessPoolExecutor(workers, context, _start_process, (start, *arguments))
 
 
-def _results(pool: Executor, jobs: Iterable[Job[R]], ahead: int) -> Generator[R, None, None]:
+def in_order(pool: Executor, jobs: Iterable[Job[R]], ahead: int) -> Generator[R, None, None]:
+    """Run jobs in a pool, at most ``ahead`` more of them than results were taken; gives their results in order.
+
+    The pool ends with it, also where it is closed early.
+    """
     waiting: deque[Future[R]] = deque()
     with pool:
         try:

@@ -8,18 +8,18 @@ import sys
 import tempfile
 import time
 import warnings
-from collections import deque
 from collections.abc import Callable, Generator, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import IO
+from typing import IO, TypeVar
 
 import numpy as np
 
 from ..concepts import PackedImage, PackedLabels, pack_image
 from ..errors import ArgumentError, DataError, InUse, OutputError
+from ..processes import in_order
 from ..storage import atomic_file, new_folder, only_writer, read_arrays, read_json, write_arrays, write_json
 from ..types import Array, Uint64Array
 from .dataset import ConceptDataset, DataWarning
@@ -27,6 +27,7 @@ from .pictures import MAX_SIDE
 
 FORMAT = 1  # of the files below; raise when PackedLabels changes
 _WORDS, _TABLES, _MANIFEST = "words.bin", "tables.safetensors", "manifest.json"
+R = TypeVar("R")
 _NO_WORDS = np.zeros(0, np.uint64)
 
 
@@ -223,10 +224,7 @@ def _write_words(file: IO[bytes], dataset: ConceptDataset, threads: int | None, 
 
 
 def _packed_images(dataset: ConceptDataset, threads: int | None, progress: bool) -> Generator[PackedImage, None, None]:
-    """Images packed in order by a few threads, that are never far ahead of who reads them."""
-    from tqdm import tqdm
-
-    threads = decoding_threads(threads)
+    """All images packed, in order."""
     columns = dataset.vocabulary.columns
 
     def pack(index: int) -> PackedImage:
@@ -236,15 +234,15 @@ def _packed_images(dataset: ConceptDataset, threads: int | None, progress: bool)
         except ValueError as error:
             raise ArgumentError(f"{dataset.name(index)}: {error}") from error
 
-    waiting: deque[Future[PackedImage]] = deque()
-    with ThreadPoolExecutor(threads) as pool:
-        try:
-            indices = range(len(dataset))
-            for index in tqdm(indices, "packing labels", unit="img", disable=None if progress else True):
-                waiting.append(pool.submit(pack, index))
-                if len(waiting) > 4 * threads:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            pool.shutdown(cancel_futures=True)
+    yield from in_threads(pack, len(dataset), threads, "packing labels", progress)
+
+
+def in_threads(
+    function: Callable[[int], R], images: int, threads: int | None, what: str, progress: bool
+) -> Generator[R, None, None]:
+    """Call a function with the number of each image, in a few threads that are never far ahead of who reads."""
+    from tqdm import tqdm
+
+    threads = decoding_threads(threads)
+    numbers = tqdm(range(images), what, unit="img", disable=None if progress else True)
+    yield from in_order(ThreadPoolExecutor(threads), ((function, (number,)) for number in numbers), 4 * threads)

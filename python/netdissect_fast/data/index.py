@@ -9,7 +9,7 @@ from sys import intern
 from typing import NamedTuple, TypeAlias
 
 from ..errors import DataError
-from .pictures import SIZES, possible_size
+from .pictures import SIZES, is_below, possible_size
 from .tables import Table, keep, parse_integer, read_table
 
 FIXED_COLUMNS = ("image", "split", "ih", "iw", "sh", "sw")
@@ -141,5 +141,5 @@ def _check_path(table: Table, line: int, column: str, path: str) -> None:
     """Refuse by its text a path that is not below images/; links are checked when files are opened."""
     if not path:
         raise table.error(line, f"{column}: expected a path under images/, got an empty cell")
-    if path[0] == "/" or "\\" in path or ":" in path[:2] or (".." in path and ".." in path.split("/")):
+    if not is_below(path):
         raise DataError(table.path, f"{column}: {path[:80]!r} leads out of images/; paths must stay below it", line)

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import operator
 import warnings
-from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from itertools import chain
 from typing import NamedTuple
@@ -16,7 +14,7 @@ import numpy as np
 from ..concepts import ImageLabels
 from ..errors import DataError, shortened
 from ..types import BoolArray
-from .cache import decoding_threads
+from .cache import in_threads
 from .dataset import ConceptDataset, DataWarning, Subset
 from .tables import keep
 
@@ -38,20 +36,7 @@ def inspections(
     inspect: Callable[[int], Inspection], images: int, threads: int | None = None, progress: bool = False
 ) -> Generator[Inspection, None, None]:
     """Call ``inspect`` for each of ``images`` in a few threads, never far ahead of who reads; in order."""
-    from tqdm import tqdm
-
-    threads = decoding_threads(threads)
-    waiting: deque[Future[Inspection]] = deque()
-    with ThreadPoolExecutor(threads) as pool:
-        try:
-            for index in tqdm(range(images), "checking", unit="img", disable=None if progress else True):
-                waiting.append(pool.submit(inspect, index))
-                if len(waiting) > 4 * threads:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            pool.shutdown(cancel_futures=True)
+    return in_threads(inspect, images, threads, "checking", progress)
 
 
 def sound_images(

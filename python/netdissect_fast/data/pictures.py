@@ -37,6 +37,13 @@ _MASKS = {  # not 2 and 4 bits of grey, which Pillow stretches to 8
 PHOTO_MODES = {"1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr"}
 
 
+def is_below(path: str) -> bool:
+    """Whether a path that a file gives stays below its folder, by its text; links are checked by ``locate``."""
+    if path[:1] in ("", "/") or ":" in path[:2] or "\\" in path or "\0" in path:
+        return False
+    return ".." not in path or ".." not in path.split("/")
+
+
 def locate(folder: str, path: str) -> str:
     """The real path of ``folder/path``; DataError where a link leads out of ``folder``, a real path."""
     try:

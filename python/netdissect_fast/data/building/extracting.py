@@ -178,7 +178,12 @@ def read_chunk(work: Path, chunk: int) -> tuple[dict[str, Any], Array]:
     """What a chunk holds: rows, counted and skipped; its label maps uint16 [M, Y, X] in the sources' numbers."""
     arrays, _ = read_arrays(chunk_file(work, chunk))
     maps = np.frombuffer(zlib.decompress(arrays["maps"].tobytes()), np.uint16).reshape(arrays["shape"])
-    return json.loads(arrays["found"].tobytes()), maps
+    return _found(arrays), maps
+
+
+def _found(arrays: Mapping[str, Array]) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(arrays["found"].tobytes())
+    return found
 
 
 def add_up(work: Path, chunks: int) -> tuple[dict[Label, Tally], list[str]]:
@@ -186,7 +191,7 @@ def add_up(work: Path, chunks: int) -> tuple[dict[Label, Tally], list[str]]:
     tallies: dict[Label, Tally] = {}
     skipped: list[str] = []
     for chunk in range(chunks):
-        found, _ = read_chunk(work, chunk)
+        found = _found(read_arrays(chunk_file(work, chunk))[0])
         skipped += found["skipped"]
         for source, category, number, images, coverage, names in found["counted"]:
             tally = tallies.setdefault(Label(source, category, number), Tally(0, 0.0, tuple(names)))

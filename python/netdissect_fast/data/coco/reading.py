@@ -14,7 +14,7 @@ import numpy as np
 
 from ...concepts import Vocabulary
 from ...errors import DataError, shortened
-from ..pictures import SIZES, possible_size
+from ..pictures import SIZES, is_below, possible_size
 from ..tables import read_bytes
 from ..values import UNUSABLE
 from ..vocabulary import MAX_NUMBER
@@ -66,7 +66,7 @@ class Entry:
     def file(self, key: str) -> str:
         """A path with / between folders; one that leads out is refused by its text, links when files are opened."""
         path = self.text(key)
-        if path[0] == "/" or "\\" in path or ":" in path[:2] or ".." in path.split("/"):
+        if not is_below(path):
             raise self.error(f"{key}: {path[:80]!r} leads out of its folder; paths must stay below it")
         return path
 

@@ -11,10 +11,10 @@ import numpy as np
 
 from ....errors import DataError
 from ....types import Array, Uint16Array
-from ...pictures import image_size, locate, read_mask
+from ...pictures import image_size, is_below, locate, read_mask
 from ..annotation import Annotation
 from .matlab import read_matlab
-from .photographs import Photographs, check_named, concept_names, find_folder, is_below
+from .photographs import Photographs, check_named, concept_names, find_folder
 
 RELEASE = "ADE20K_2016_07_26"
 PLACES = (RELEASE, f"*/{RELEASE}")  # where it may be below the folder that a user names

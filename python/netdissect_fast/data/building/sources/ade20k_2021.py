@@ -10,9 +10,10 @@ from typing import Any
 from ....errors import DataError, shortened
 from ...pictures import locate
 from ...tables import read_bytes
+from ...vocabulary import MAX_NUMBER
 from ..annotation import Annotation
 from .ade20k import AdePhotographs
-from .photographs import MAX_NUMBER, concept_names, find_folder
+from .photographs import concept_names, find_folder
 
 RELEASE = "ADE20K_2021_17_01"
 PLACES = (RELEASE, f"*/{RELEASE}")

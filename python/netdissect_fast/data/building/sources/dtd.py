@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 
 from ....errors import DataError
+from ...pictures import is_below
 from ..annotation import Annotation
-from .photographs import Photographs, find_folder, is_below, read_lines
+from .photographs import Photographs, find_folder, read_lines
 
 LABELS = "labels/labels_joint_anno.txt"
 

@@ -15,7 +15,7 @@ import numpy as np
 from ....errors import DataError, require, shortened
 from ....types import Array, BoolArray, Uint16Array
 from ...tables import read_bytes
-from .photographs import MAX_NUMBER
+from ...vocabulary import MAX_NUMBER
 
 MAX_BYTES = 1 << 28  # of one file
 MAX_DEPTH = 16  # of cells and structs in each other: scipy reads them by a recursion that knows no limit

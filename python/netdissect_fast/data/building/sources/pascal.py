@@ -11,10 +11,11 @@ import numpy as np
 from ....errors import DataError
 from ....types import Uint16Array
 from ...pictures import image_size, locate
+from ...vocabulary import MAX_NUMBER
 from ..annotation import Annotation
 from .matlab import Matlab, read_matlab
 from .pascal_parts import read_part_names
-from .photographs import MAX_NUMBER, Photographs, check_named, find_folder, read_lines
+from .photographs import Photographs, check_named, find_folder, read_lines
 
 PARTS = "Annotations_Part"
 LABELS = "labels.txt"

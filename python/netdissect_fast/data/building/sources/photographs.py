@@ -19,8 +19,6 @@ from ..annotation import Annotation
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-MAX_NUMBER = 65535  # of a label
-
 
 class Photographs:
     """A Source of JPEG files; what they show is read by each source's own ``annotation``.
@@ -93,12 +91,6 @@ def find_folder(path: str | os.PathLike[str], marker: str, places: Iterable[str]
             raise DataError(path, f"is not a folder; expected that of {what}")
         raise DataError(path, f"is not {what}: there is no {marker} in it, nor in {', '.join(places)} below it")
     return folder
-
-
-def is_below(path: str) -> bool:
-    """Whether a path that a table gives stays below its folder, by its text; links are checked by ``locate``."""
-    odd = path[:1] in ("", "/") or ":" in path[:2] or "\\" in path or "\0" in path
-    return not odd and ".." not in path.split("/")
 
 
 def read_lines(path: Path) -> list[tuple[int, str]]:
