@@ -26,8 +26,9 @@ from .drawing import (
     draw_texture,
     name_colours,
 )
+from .index import FIXED_COLUMNS
 from .splits import split_of
-from .writing import INDEX_COLUMNS, Concept, write_concepts, write_label_map, write_table
+from .writing import Concept, write_concepts, write_label_map, write_table
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -177,5 +178,5 @@ def write_synthetic(
                 concepts[number - 1].images[category] += 1
                 concepts[number - 1].coverage[category] += 1
             rows.append([name, split_of(name), size, size, size // 2, size // 2, *cells.values()])
-        write_table(new / "index.csv", [*INDEX_COLUMNS, *CATEGORIES], rows)
+        write_table(new / "index.csv", [*FIXED_COLUMNS, *CATEGORIES], rows)
         write_concepts(new, concepts)

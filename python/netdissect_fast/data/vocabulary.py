@@ -17,7 +17,7 @@ from .tables import Table, keep, parse_integer, read_table
 MAX_NUMBER = 65535  # what R + 256·G can hold
 MAX_NAME = 200  # bytes of a category's name, which is also part of a file's name
 
-_UNSAFE_NAME = re.compile(r"[/\\:;()\"\x00-\x1f]")
+_UNSAFE_NAME = re.compile('[/\\\\:;()"\0-\x1f\ud800-\udfff]|^[.]|^\\s|\\s$')
 _CATEGORY_COUNT = re.compile(r"([^()]*)(?:\(([^()]*)\))?")
 
 
@@ -29,6 +29,11 @@ class LabelTables:
     has_labels: BoolArray
 
 
+def can_be_category(name: str) -> bool:
+    """Whether a category can have this name, which is also part of files' names."""
+    return bool(name) and not _UNSAFE_NAME.search(name) and len(name.encode()) <= MAX_NAME
+
+
 def read_categories(path: Path, faults: list[DataError] | None = None) -> tuple[str, ...]:
     """Names of the categories, in the order of category.csv, which is the data set's order.
 
@@ -38,7 +43,7 @@ def read_categories(path: Path, faults: list[DataError] | None = None) -> tuple[
     names: list[str] = []
     for line, cells in table.rows:
         name = table.text(cells, "name")
-        if not name or _UNSAFE_NAME.search(name) or name.startswith(".") or len(name.encode()) > MAX_NAME:
+        if not can_be_category(name):
             keep(table.error(line, f"{name[:80]!r} cannot be the name of a category"), faults)
         elif name in names:
             keep(table.error(line, f"category {name} is listed twice"), faults)

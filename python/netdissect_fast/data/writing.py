@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,11 +14,8 @@ import numpy as np
 from ..errors import ArgumentError
 from ..storage import write_text
 from ..types import Int32Array
-from .vocabulary import MAX_NAME
-
-INDEX_COLUMNS = ("image", "split", "ih", "iw", "sh", "sw")
-
-_UNSAFE_NAME = re.compile('[/\\\\:;()"\0-\x1f\ud800-\udfff]|^[.]|^\\s|\\s$')
+from .index import FIXED_COLUMNS
+from .vocabulary import can_be_category
 
 
 @dataclass
@@ -82,7 +78,7 @@ def write_concepts(folder: Path, concepts: Sequence[Concept]) -> list[str]:
 
 def require_category(name: str, where: str) -> None:
     """Raise ArgumentError where a name cannot be a category's: it is a column, and part of the names of files."""
-    if not name or name in INDEX_COLUMNS or _UNSAFE_NAME.search(name) or len(name.encode()) > MAX_NAME:
+    if name in FIXED_COLUMNS or not can_be_category(name):
         raise ArgumentError(f"{where}: {name[:80]!r} cannot be the name of a category in Broden's format: rename it")
 
 

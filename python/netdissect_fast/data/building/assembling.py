@@ -14,8 +14,9 @@ import numpy as np
 from ...errors import ArgumentError, DataError
 from ...storage import atomic_file, read_json, write_json
 from ...types import Array, Int32Array
+from ..index import FIXED_COLUMNS
 from ..splits import place_of, split_of
-from ..writing import INDEX_COLUMNS, write_label_map, write_table
+from ..writing import write_label_map, write_table
 from .extracting import read_chunk
 from .naming import Label
 
@@ -105,7 +106,7 @@ def write_index(
     ordered = sorted(rows, key=lambda row: (place_of(row["image"], salt), row["image"]))
     write_table(
         path,
-        (*INDEX_COLUMNS, *categories),
+        (*FIXED_COLUMNS, *categories),
         (
             [row["image"], split_of(row["image"], train, salt), *sizes, *(row["cells"].get(c, "") for c in categories)]
             for row in ordered
