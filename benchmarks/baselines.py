@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 from torch.nn.functional import interpolate
 
-from netdissect_fast.counts import Counts
+from netdissect_fast.scoring.counts import Counts
 from netdissect_fast.types import Array, BoolArray, Int64Array
 
 from .workload import CONCEPTS, VOCABULARY, Workload

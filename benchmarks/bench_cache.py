@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from netdissect_fast.concepts import PackedLabels
-from netdissect_fast.data import Broden
-from netdissect_fast.data.cache import packed_labels
-from netdissect_fast.data.synthetic import write_synthetic
+from netdissect_fast.data.formats.broden import Broden
+from netdissect_fast.data.formats.synthetic import write_synthetic
+from netdissect_fast.data.label_cache import packed_labels
 
 
 @pytest.fixture(scope="module")

@@ -19,9 +19,10 @@ from timeit import timeit
 import torch
 
 import netdissect_fast as nd
-from netdissect_fast.data import packed_labels, write_synthetic
-from netdissect_fast.data.loading import image_batches
-from netdissect_fast.data.preprocess import from_model
+from netdissect_fast.data.formats.synthetic import write_synthetic
+from netdissect_fast.data.input.batches import image_batches
+from netdissect_fast.data.input.preprocess import from_model
+from netdissect_fast.data.label_cache import packed_labels
 
 from . import networks
 from .timing import Timing, header

@@ -10,13 +10,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from tests.labels import packed_example
+from tests.support.labels import packed_example
 from torch import nn
 
-from netdissect_fast.backends import choose, cupy_engine
-from netdissect_fast.backends.cpu import CpuBackend
-from netdissect_fast.counts import Counter
-from netdissect_fast.grids import make_grid
+from netdissect_fast.geometry.grids import make_grid
+from netdissect_fast.scoring.backends import choose
+from netdissect_fast.scoring.backends import cupy as cupy_engine
+from netdissect_fast.scoring.backends.cpu import CpuBackend
+from netdissect_fast.scoring.counts import Counter
 
 pytestmark = pytest.mark.skipif(
     not (torch.cuda.is_available() and cupy_engine.cupy_is_there()),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from netdissect_fast import _core
-from netdissect_fast.backends.reference import ReferenceBackend
+from netdissect_fast.scoring.backends.reference import ReferenceBackend
 
 from .baselines import plain_reads
 from .ours import Ours, assert_same_crops

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from netdissect_fast.backends.cpu import CpuBackend
-from netdissect_fast.peaks import Peaks, peaks_of, tail_rank
+from netdissect_fast.scoring.backends.cpu import CpuBackend
+from netdissect_fast.scoring.peaks import Peaks, peaks_of, tail_rank
 
 from .workload import SETTINGS, Workload
 

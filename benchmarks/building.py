@@ -14,11 +14,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.data.building import source_trees as trees
+from tests.data.builder import source_trees as trees
 
-from netdissect_fast.data.building.annotation import Source
-from netdissect_fast.data.building.builder import build
-from netdissect_fast.data.building.sources import Ade20k2016, Ade20k2021, Dtd, OpenSurfaces, Pascal
+from netdissect_fast.data.builder.annotation import Source
+from netdissect_fast.data.builder.build import build
+from netdissect_fast.data.builder.sources import Ade20k2016, Ade20k2021, Dtd, OpenSurfaces, Pascal
 
 from .timing import Timing, header
 
@@ -54,8 +54,8 @@ def memory(images: int, folder: Path) -> float:
     tree = trees.write_dtd(folder / f"dtd{images}", images, (480, 500))
     script = (
         "import resource, sys\n"
-        "from netdissect_fast.data.building.builder import build\n"
-        "from netdissect_fast.data.building.sources import Dtd\n"
+        "from netdissect_fast.data.builder.build import build\n"
+        "from netdissect_fast.data.builder.sources import Dtd\n"
         "peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
         "build([Dtd(sys.argv[1])], sys.argv[2] + '/first', min_frequency=1, min_coverage=0, limit=64, workers=0)\n"
         "before = peak()\n"

@@ -6,11 +6,11 @@ from copy import copy
 
 import numpy as np
 
-from netdissect_fast.backends import Backend
-from netdissect_fast.backends.cpu import CpuBackend
-from netdissect_fast.backends.reference import ReferenceBackend
-from netdissect_fast.counts import Counter, Counts
-from netdissect_fast.crops import Crops
+from netdissect_fast.scoring.backends import Backend
+from netdissect_fast.scoring.backends.cpu import CpuBackend
+from netdissect_fast.scoring.backends.reference import ReferenceBackend
+from netdissect_fast.scoring.counts import Counter, Counts
+from netdissect_fast.scoring.crops import Crops
 
 from .workload import VOCABULARY, Workload
 

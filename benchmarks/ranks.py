@@ -14,7 +14,8 @@ import tempfile
 from pathlib import Path
 
 import netdissect_fast as nd
-from netdissect_fast.data import packed_labels, write_synthetic
+from netdissect_fast.data.formats.synthetic import write_synthetic
+from netdissect_fast.data.label_cache import packed_labels
 
 from .timing import Timing, header
 

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 
 import netdissect_fast as nd
-from netdissect_fast.backends.cpu import available_threads
-from netdissect_fast.results import Dissection
+from netdissect_fast.results.run_result import Dissection
+from netdissect_fast.scoring.backends.cpu import available_threads
 
 from .workload import feature_maps
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from netdissect_fast.backends.cpu import CpuBackend
-from netdissect_fast.peaks import Peaks
+from netdissect_fast.scoring.backends.cpu import CpuBackend
+from netdissect_fast.scoring.peaks import Peaks
 
 from .ours import Ours
 from .tables import print_head, print_row

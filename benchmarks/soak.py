@@ -17,13 +17,13 @@ from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
-from tests.oracle import axis_table
+from tests.support.oracle import axis_table
 
 import netdissect_fast as nd
-from netdissect_fast.backends.cpu import CpuBackend
 from netdissect_fast.concepts import ImageLabels, PackedLabels, Vocabulary
-from netdissect_fast.grids import make_grid
-from netdissect_fast.peaks import Peaks
+from netdissect_fast.geometry.grids import make_grid
+from netdissect_fast.scoring.backends.cpu import CpuBackend
+from netdissect_fast.scoring.peaks import Peaks
 from netdissect_fast.types import Array, Float32Array
 
 from .timing import header

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 
 from netdissect_fast import _core
-from netdissect_fast.backends.cpu import available_threads
+from netdissect_fast.scoring.backends.cpu import available_threads
 
 from . import scaling
 from .baselines import Task, numpy_loop, plain_reads, torch_plain, torch_tuned

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import netdissect_fast as nd
 from netdissect_fast import _core
-from netdissect_fast.backends.cpu import available_threads
+from netdissect_fast.scoring.backends.cpu import available_threads
 
 
 @dataclass(frozen=True)

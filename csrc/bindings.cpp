@@ -262,7 +262,7 @@ std::vector<std::string> available_isas() {
 PYBIND11_MODULE(_core, m, pybind11::mod_gil_not_used()) {
   namespace py = pybind11;
   using namespace netdissect;
-  m.doc() = "Compiled kernels of netdissect_fast. Used through netdissect_fast.backends; see _core.pyi.";
+  m.doc() = "Compiled kernels of netdissect_fast. Used through netdissect_fast.scoring.backends; see _core.pyi.";
   m.attr("__version__") = NETDISSECT_VERSION;
   m.def("available_isas", &available_isas);
   m.def("isa", [] { return std::string(select_kernels("").name); });

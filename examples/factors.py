@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 import netdissect_fast as nd
-from netdissect_fast.data.preprocess import from_model
+from netdissect_fast.data.input.preprocess import from_model
 from netdissect_fast.experiments.rows import rows_text, save_figure, save_rows
 
 PIXELS = 64

@@ -16,8 +16,8 @@ from safetensors.torch import save_file
 from torch.nn import functional
 
 import netdissect_fast as nd
-from netdissect_fast.data.preprocess import from_model
-from netdissect_fast.demo import PIXELS, network
+from netdissect_fast.data.input.preprocess import from_model
+from netdissect_fast.demo.demo import PIXELS, network
 
 SEED = 1000  # the demo draws its scenes from seeds far below
 

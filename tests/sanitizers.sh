@@ -19,9 +19,9 @@ case ${1:-} in
   *) sed -n '2,5s/^# //p' "$0" >&2; exit 2 ;;
 esac
 shift
-tests=(bindings counts crops equivalence isa label_cache labels_ahead overlaps peaks peaks_files rounding scoring store threads)
-chosen=("${tests[@]/#/tests/test_}")
-[[ " $*" == *" tests/"* ]] || set -- "$@" "${chosen[@]/%/.py}"
+chosen=(tests/kernels/test_{bindings,equivalence,isa,rounding,store,threads}.py tests/scoring/test_{counts,crops,peaks,peaks_files}.py
+  tests/results/test_scores.py tests/data/test_{label_cache,labels_ahead}.py tests/pages/test_overlaps.py)
+[[ " $*" == *" tests/"* ]] || set -- "$@" "${chosen[@]}"
 
 python=${PYTHON:-python3}
 folder=$(mktemp -d)

@@ -24,96 +24,96 @@ if _core.__version__ != __version__:  # an old extension beside new Python files
 if TYPE_CHECKING:
     from . import plot
     from .concepts import ImageLabels, PackedLabels, Vocabulary
-    from .config import show_config
-    from .counts import Counts
-    from .data.broden import Broden
-    from .data.building.builder import build
-    from .data.coco import CocoInstances, CocoPanoptic
+    from .data.builder.build import build
     from .data.dataset import ConceptDataset, Subset
-    from .data.downloading import download
-    from .data.folder import Folder
-    from .data.joined import Joined
-    from .data.looking.checking import check
-    from .data.looking.finding import find
-    from .data.looking.overview import overview
+    from .data.download.download import download
+    from .data.formats.broden import Broden
+    from .data.formats.coco import CocoInstances, CocoPanoptic
+    from .data.formats.folder import Folder
+    from .data.formats.joined import Joined
+    from .data.formats.segmented import Segmented
+    from .data.formats.synthetic import Synthetic
+    from .data.formats.torch_dataset import FromTorch
+    from .data.input.preprocess import Preprocess
+    from .data.inspection.check import check
+    from .data.inspection.find import find
+    from .data.inspection.overview import overview
     from .data.opening import open_data
-    from .data.preprocess import Preprocess
-    from .data.segmented import Segmented
-    from .data.synthetic import Synthetic
-    from .data.torch_dataset import FromTorch
     from .dissection import dissect
     from .errors import NetDissectError
-    from .estimating import Estimate, estimate
-    from .experiments.ablating import ablate, sets_by_label, sets_by_rank
-    from .experiments.comparing import compare
+    from .experiments.ablation import ablate, sets_by_label, sets_by_rank
+    from .experiments.comparison import compare
     from .experiments.curves import curve
-    from .experiments.explaining import explain
+    from .experiments.explanation import explain
     from .experiments.null import null
     from .experiments.rotation import rotate
     from .experiments.training import dissect_series
-    from .grids import Grid
-    from .hooks import Tokens, watch
-    from .merging import merge
-    from .nulls import Null
-    from .pages import Report, report
-    from .pages.sheets import contact_sheet
-    from .peaks import Peaks
-    from .results import Dissection, LayerResult, load
-    from .scoring import score, score_peaks
-    from .tables import UnitTable, compare_csv
+    from .geometry.grids import Grid
+    from .network.hooks import Tokens, watch
+    from .pages.contact_sheets import contact_sheet
+    from .pages.report import Report, report
+    from .results.null import Null
+    from .results.run_result import Dissection, LayerResult, load
+    from .results.scores import score, score_peaks
+    from .results.tables import UnitTable, compare_csv
+    from .runs.estimates import Estimate, estimate
+    from .runs.merge import merge
+    from .runs.versions import show_config
+    from .scoring.counts import Counts
+    from .scoring.peaks import Peaks
 
 _WHERE = {
-    "Broden": "data.broden",
-    "CocoInstances": "data.coco",
-    "CocoPanoptic": "data.coco",
+    "Broden": "data.formats.broden",
+    "CocoInstances": "data.formats.coco",
+    "CocoPanoptic": "data.formats.coco",
     "ConceptDataset": "data.dataset",
-    "Counts": "counts",
-    "Dissection": "results",
-    "Estimate": "estimating",
-    "Folder": "data.folder",
-    "FromTorch": "data.torch_dataset",
-    "Grid": "grids",
+    "Counts": "scoring.counts",
+    "Dissection": "results.run_result",
+    "Estimate": "runs.estimates",
+    "Folder": "data.formats.folder",
+    "FromTorch": "data.formats.torch_dataset",
+    "Grid": "geometry.grids",
     "ImageLabels": "concepts",
-    "Joined": "data.joined",
-    "LayerResult": "results",
+    "Joined": "data.formats.joined",
+    "LayerResult": "results.run_result",
     "NetDissectError": "errors",
-    "Null": "nulls",
+    "Null": "results.null",
     "PackedLabels": "concepts",
-    "Peaks": "peaks",
-    "Preprocess": "data.preprocess",
-    "Report": "pages",
-    "Segmented": "data.segmented",
+    "Peaks": "scoring.peaks",
+    "Preprocess": "data.input.preprocess",
+    "Report": "pages.report",
+    "Segmented": "data.formats.segmented",
     "Subset": "data.dataset",
-    "Synthetic": "data.synthetic",
-    "Tokens": "hooks",
-    "UnitTable": "tables",
+    "Synthetic": "data.formats.synthetic",
+    "Tokens": "network.hooks",
+    "UnitTable": "results.tables",
     "Vocabulary": "concepts",
-    "ablate": "experiments.ablating",
-    "build": "data.building.builder",
-    "check": "data.looking.checking",
-    "compare": "experiments.comparing",
-    "compare_csv": "tables",
-    "contact_sheet": "pages.sheets",
+    "ablate": "experiments.ablation",
+    "build": "data.builder.build",
+    "check": "data.inspection.check",
+    "compare": "experiments.comparison",
+    "compare_csv": "results.tables",
+    "contact_sheet": "pages.contact_sheets",
     "curve": "experiments.curves",
     "dissect": "dissection",
     "dissect_series": "experiments.training",
-    "download": "data.downloading",
-    "estimate": "estimating",
-    "explain": "experiments.explaining",
-    "find": "data.looking.finding",
-    "load": "results",
-    "merge": "merging",
+    "download": "data.download.download",
+    "estimate": "runs.estimates",
+    "explain": "experiments.explanation",
+    "find": "data.inspection.find",
+    "load": "results.run_result",
+    "merge": "runs.merge",
     "null": "experiments.null",
     "open_data": "data.opening",
-    "overview": "data.looking.overview",
-    "report": "pages",
+    "overview": "data.inspection.overview",
+    "report": "pages.report",
     "rotate": "experiments.rotation",
-    "score": "scoring",
-    "score_peaks": "scoring",
-    "sets_by_label": "experiments.ablating",
-    "sets_by_rank": "experiments.ablating",
-    "show_config": "config",
-    "watch": "hooks",
+    "score": "results.scores",
+    "score_peaks": "results.scores",
+    "sets_by_label": "experiments.ablation",
+    "sets_by_rank": "experiments.ablation",
+    "show_config": "runs.versions",
+    "watch": "network.hooks",
 }
 
 __all__ = [

@@ -8,28 +8,28 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from .backends import choose
-from .collecting import Collector, State, finish_layer
-from .counts import CategoryRule, check_option
 from .data.dataset import ConceptDataset, own_inputs
-from .data.loading import LabelsAhead, Preprocessing, image_batches
-from .distributed import find_ranks
-from .grids import Alignment
-from .hooks import Tokens, watch
-from .identity import run_record
-from .peaks import Quantile, exact_quantile
-from .plans import with_thresholds
-from .preparing import device_and_dtype, prepare
-from .ranges import Span
-from .results import Dissection
-from .resuming import begin, checked_shard
+from .data.input.batches import LabelsAhead, Preprocessing, image_batches
+from .geometry.grids import Alignment
+from .network.hooks import Tokens, watch
+from .results.run_result import Dissection
+from .runs.checkpoints import begin, checked_shard
+from .runs.collectors import Collector, State, finish_layer
+from .runs.plans import with_thresholds
+from .runs.preparation import device_and_dtype, prepare
+from .runs.ranks import find_ranks
+from .runs.records import run_record
+from .runs.spans import Span
+from .scoring.backends import choose
+from .scoring.counts import CategoryRule, check_option
+from .scoring.peaks import Quantile, exact_quantile
 from .storage import require_writable
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from .hooks import Transforms
-    from .layers import Layers
+    from .network.hooks import Transforms
+    from .network.layers import Layers
 
 
 def dissect(

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from .counts import CountRule
 from .errors import ArgumentError, require
-from .tables import UnitTable
+from .results.tables import UnitTable
+from .scoring.counts import CountRule
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from .results import LayerResult
+    from .results.run_result import LayerResult
 
     Layer: TypeAlias = LayerResult | UnitTable
 

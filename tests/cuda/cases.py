@@ -12,11 +12,11 @@ from unittest.mock import patch
 
 import numpy as np
 
-from netdissect_fast.backends import CountJob, NonFiniteError, cuda
-from netdissect_fast.backends.reference import ReferenceBackend
 from netdissect_fast.concepts import ImageLabels, PackedLabels, Vocabulary
-from netdissect_fast.crops import Crops, flush
-from netdissect_fast.grids import AxisTable, make_grid
+from netdissect_fast.geometry.grids import AxisTable, make_grid
+from netdissect_fast.scoring.backends import CountJob, NonFiniteError, cuda
+from netdissect_fast.scoring.backends.reference import ReferenceBackend
+from netdissect_fast.scoring.crops import Crops, flush
 
 from .device import Buffer, FakeDevice
 

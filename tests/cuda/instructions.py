@@ -11,7 +11,7 @@ from unittest.mock import patch
 
 import numpy as np
 
-from netdissect_fast.backends import cuda
+from netdissect_fast.scoring.backends import cuda
 
 from .cases import CountCase, count_case, count_with, on_device
 from .ptx_engine import PtxEngine
@@ -35,7 +35,7 @@ def network_like(shape: tuple[int, int, int, int], seed: int = 1) -> np.ndarray:
 
 def measure(shape: tuple[int, int, int], layout: str, sm: int) -> tuple[float, float, float, float, float]:
     """Of keep: instructions and bytes read an activation; of count: instructions and bytes a pixel; live share."""
-    from netdissect_fast.grids import make_grid
+    from netdissect_fast.geometry.grids import make_grid
 
     every = network_like((80, *shape))
     thresholds = np.quantile(every, 0.995, axis=(0, 2, 3), method="nearest").astype(np.float32)

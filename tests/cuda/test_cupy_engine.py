@@ -11,13 +11,14 @@ import numpy as np
 import pytest
 import torch
 
-from netdissect_fast.backends import choose, cuda, cupy_engine
-from netdissect_fast.backends.reference import ReferenceBackend
-from netdissect_fast.counts import Counter
 from netdissect_fast.errors import BackendUnavailable
-from netdissect_fast.grids import make_grid
+from netdissect_fast.geometry.grids import make_grid
+from netdissect_fast.scoring.backends import choose, cuda
+from netdissect_fast.scoring.backends import cupy as cupy_engine
+from netdissect_fast.scoring.backends.reference import ReferenceBackend
+from netdissect_fast.scoring.counts import Counter
 
-from ..labels import packed_example
+from ..support.labels import packed_example
 from .host import HostEngine
 
 pytestmark = pytest.mark.cuda_host

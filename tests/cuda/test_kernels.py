@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from netdissect_fast.backends import CountJob, NonFiniteError, cuda
 from netdissect_fast.concepts import PackedLabels
-from netdissect_fast.crops import Crops
 from netdissect_fast.errors import CapacityError
-from netdissect_fast.grids import make_grid
-from tests import strategies
-from tests.strategies import arrangements, labels_N, maps_BUHW, rngs, thresholds_U
+from netdissect_fast.geometry.grids import make_grid
+from netdissect_fast.scoring.backends import CountJob, NonFiniteError, cuda
+from netdissect_fast.scoring.crops import Crops
+from tests.support import strategies
+from tests.support.strategies import arrangements, labels_N, maps_BUHW, rngs, thresholds_U
 
 from . import cases
 from .cases import REFERENCE, KeepCase, Reshaped, count_agrees, in_dtype, keep_agrees, outcome, widened

@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from netdissect_fast.backends.cpu import CpuBackend
-from netdissect_fast.backends.cuda import CudaBackend, source
-from netdissect_fast.counts import Counter
-from netdissect_fast.grids import make_grid
-from netdissect_fast.peaks import peaks_of
+from netdissect_fast.geometry.grids import make_grid
+from netdissect_fast.scoring.backends.cpu import CpuBackend
+from netdissect_fast.scoring.backends.cuda import CudaBackend, source
+from netdissect_fast.scoring.counts import Counter
+from netdissect_fast.scoring.peaks import peaks_of
 
-from ..labels import packed_example
-from ..recorded_maps import Layer
+from ..support.labels import packed_example
+from ..support.recorded_maps import Layer
 from .host import HostEngine
 from .ptx_engine import PtxEngine
 from .settings import needs_nvrtc

@@ -17,15 +17,14 @@ from hypothesis import strategies as st
 from pycocotools.mask import decode
 
 import netdissect_fast as nd
-from netdissect_fast.data.coco import CocoInstances, CocoPanoptic, open_coco
-from netdissect_fast.data.coco.masks import decompressed, drawn
 from netdissect_fast.data.dataset import ConceptDataset
+from netdissect_fast.data.formats.coco import CocoInstances, CocoPanoptic, open_coco
+from netdissect_fast.data.formats.coco.masks import decompressed, drawn
 from netdissect_fast.data.opening import open_data
 from netdissect_fast.data.sources import data_of_run, open_source, source_of
 from netdissect_fast.errors import ArgumentError, DataError
 
-from ..networks import two_layers
-from .coco_sets import (
+from ..support.coco_sets import (
     BLOCK,
     CATS,
     compressed,
@@ -37,6 +36,7 @@ from .coco_sets import (
     write_instances,
     write_panoptic,
 )
+from ..support.networks import two_layers
 
 WRITERS = {CocoInstances: write_instances, CocoPanoptic: write_panoptic}
 Kind = type[CocoInstances] | type[CocoPanoptic]

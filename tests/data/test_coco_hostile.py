@@ -9,11 +9,21 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from netdissect_fast.data.coco import CocoInstances, CocoPanoptic, open_coco
-from netdissect_fast.data.coco.reading import MAX_COCO
+from netdissect_fast.data.formats.coco import CocoInstances, CocoPanoptic, open_coco
+from netdissect_fast.data.formats.coco.json_file import MAX_COCO
 from netdissect_fast.errors import ArgumentError, DataError
 
-from .coco_sets import Content, again, put, rectangle, spoil, without, write_instances, write_json, write_panoptic
+from ..support.coco_sets import (
+    Content,
+    again,
+    put,
+    rectangle,
+    spoil,
+    without,
+    write_instances,
+    write_json,
+    write_panoptic,
+)
 
 Change = Callable[[Content], object]
 

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from netdissect_fast.data.folder import Folder
+from netdissect_fast.data.formats.folder import Folder
 from netdissect_fast.errors import ArgumentError, DataError
-from tests.tiny_broden import edit
+from tests.support.tiny_broden import edit
 
-from .folders import masks, write_folder, write_mask, write_photo
+from ..support.mask_folders import masks, write_folder, write_mask, write_photo
 
 
 @pytest.fixture

@@ -11,14 +11,14 @@ import pytest
 
 import netdissect_fast as nd
 from netdissect_fast.data.dataset import source_of
-from netdissect_fast.data.folder import Folder
-from netdissect_fast.data.joined import Joined
+from netdissect_fast.data.formats.folder import Folder
+from netdissect_fast.data.formats.joined import Joined
 from netdissect_fast.data.sources import open_source
 from netdissect_fast.errors import ArgumentError
-from tests.networks import two_layers
-from tests.tiny_broden import write_tiny
+from tests.support.networks import two_layers
+from tests.support.tiny_broden import write_tiny
 
-from .folders import write_folder
+from ..support.mask_folders import write_folder
 
 
 @pytest.fixture

@@ -12,14 +12,14 @@ import pytest
 import netdissect_fast as nd
 from netdissect_fast.cli import main
 from netdissect_fast.data.dataset import source_of
-from netdissect_fast.data.folder import Folder
-from netdissect_fast.data.looking.checking import check
+from netdissect_fast.data.formats.folder import Folder
+from netdissect_fast.data.inspection.check import check
 from netdissect_fast.data.opening import open_all, open_data
 from netdissect_fast.data.sources import open_source
 from netdissect_fast.errors import ArgumentError, ModelError
-from tests.tiny_broden import write_tiny
+from tests.support.tiny_broden import write_tiny
 
-from .folders import write_folder, write_mask, write_photo
+from ..support.mask_folders import write_folder, write_mask, write_photo
 
 FUNCTIONS = """
 import netdissect_fast as nd

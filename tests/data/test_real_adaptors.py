@@ -18,7 +18,7 @@ from PIL import Image
 import netdissect_fast as nd
 from netdissect_fast.cli import main
 
-from .coco_sets import Content, category, compressed, instance, picture, run_lengths
+from ..support.coco_sets import Content, category, compressed, instance, picture, run_lengths
 
 pytestmark = [pytest.mark.data, pytest.mark.slow]
 
@@ -47,7 +47,7 @@ def photographs(broden: nd.Subset) -> Photographs:
 
 @pytest.fixture(scope="module")
 def expected(broden: nd.Subset, shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> nd.LayerResult:
-    from netdissect_fast.models import load_model
+    from netdissect_fast.network.models import load_model
 
     model = load_model(f"{MODEL}:squeezenet", shared_data / "models" / "squeezenet1_0_imagenet.npz")
     cache = tmp_path_factory.mktemp("cache")

@@ -20,10 +20,10 @@ from torch import Tensor, nn
 
 import netdissect_fast as nd
 from netdissect_fast.data.dataset import ConceptDataset
-from netdissect_fast.data.segmented import Segmented
+from netdissect_fast.data.formats.segmented import Segmented
 from netdissect_fast.errors import ArgumentError, ModelError
 
-from .generators import COUNT, NAMES, Brightest, Generator, eight_bits, generated, latents
+from ..support.generators import COUNT, NAMES, Brightest, Generator, eight_bits, generated, latents
 
 ROOT = Path(__file__).parents[2]
 

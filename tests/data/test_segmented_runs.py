@@ -15,10 +15,10 @@ from torch import Tensor, nn
 import netdissect_fast as nd
 from netdissect_fast.cli import main
 from netdissect_fast.data.dataset import Subset
-from netdissect_fast.data.segmented import Segmented
+from netdissect_fast.data.formats.segmented import Segmented
 from netdissect_fast.errors import ArgumentError, ModelError, ResumeMismatch
 
-from .generators import COUNT, NAMES, SIDE, UNITS, Brightest, Generator, eight_bits, generated, latents
+from ..support.generators import COUNT, NAMES, SIDE, UNITS, Brightest, Generator, eight_bits, generated, latents
 
 ROOT = Path(__file__).parents[2]
 
@@ -169,7 +169,7 @@ def test_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str
     file = tmp_path / "net.py"
     file.write_text(
         f"import sys; sys.path.insert(0, {str(ROOT)!r})\n"
-        "from tests.data.generators import Generator, generated\ndef make(): return Generator().eval()\n"
+        "from tests.support.generators import Generator, generated\ndef make(): return Generator().eval()\n"
         "def data(): return generated()\n"
     )
     command = ["dissect", "--model", f"{file}:make", "--layers", "units", "--data", f"{file}:data", "--quiet"]

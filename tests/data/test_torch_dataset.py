@@ -13,9 +13,9 @@ from PIL import Image
 from torch.utils.data import TensorDataset
 
 import netdissect_fast as nd
-from netdissect_fast.data.torch_dataset import FromTorch
+from netdissect_fast.data.formats.torch_dataset import FromTorch
 from netdissect_fast.errors import ArgumentError, DataError
-from tests.networks import two_layers
+from tests.support.networks import two_layers
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (6, 8, 3), dtype=np.uint8)
 MAP = np.arange(48).reshape(6, 8) % 3

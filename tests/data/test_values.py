@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import netdissect_fast as nd
-from netdissect_fast.data.values import UnknownValue, Values
+from netdissect_fast.data.files.values import UnknownValue, Values
 from netdissect_fast.errors import ArgumentError
 
 FORMS: list[tuple[Any, list[int], list[int]]] = [  # names, numbers of the concepts, numbers of the values 0 to 3

@@ -11,7 +11,7 @@ from matplotlib import pyplot
 
 import netdissect_fast as nd
 
-from ..networks import two_layers
+from ..support.networks import two_layers
 
 mpl.use("Agg")
 

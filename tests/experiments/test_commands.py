@@ -12,8 +12,8 @@ import torch
 
 import netdissect_fast as nd
 from netdissect_fast.cli import main
-from netdissect_fast.data.synthetic import write_synthetic
-from netdissect_fast.models import load_model
+from netdissect_fast.data.formats.synthetic import write_synthetic
+from netdissect_fast.network.models import load_model
 
 MODEL = """
 import torch

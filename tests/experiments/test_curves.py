@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 import netdissect_fast as nd
-from netdissect_fast.counts import UnitLabels
 from netdissect_fast.errors import ArgumentError
 from netdissect_fast.experiments.curves import IOU_THRESHOLDS, PARTS, counts_of, curve
-from netdissect_fast.experiments.saved import saved
+from netdissect_fast.experiments.saved_run import saved
+from netdissect_fast.scoring.counts import UnitLabels
 
-from ..networks import two_layers
-from ..small_results import dissection
+from ..support.networks import two_layers
+from ..support.small_results import dissection
 from .conftest import DATA
 from .labels_alone import dissected, drawn
 

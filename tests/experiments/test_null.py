@@ -15,10 +15,10 @@ import netdissect_fast as nd
 from netdissect_fast.concepts import PackedLabels
 from netdissect_fast.errors import ArgumentError, DataError
 from netdissect_fast.experiments.null import null_rows
-from netdissect_fast.nulls import Null
+from netdissect_fast.results.null import Null
 from netdissect_fast.storage import write_arrays
 
-from ..strategies import rngs
+from ..support.strategies import rngs
 from .labels_alone import WORDS, dissected, drawn
 
 # ------------------------------------------------------------------------------------------------ p and q

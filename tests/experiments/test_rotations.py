@@ -17,11 +17,11 @@ from hypothesis import strategies as st
 
 import netdissect_fast as nd
 from netdissect_fast.errors import ArgumentError, LayerError, MissingExtra
-from netdissect_fast.experiments.rotations import Turn, random_rotation, rotation_power
+from netdissect_fast.experiments.orthogonal import Turn, random_rotation, rotation_power
 
-from ..folders import contents
-from ..networks import two_layers
-from ..small_results import assert_same_layer
+from ..support.networks import two_layers
+from ..support.run_folders import contents
+from ..support.small_results import assert_same_layer
 from .conftest import DATA
 
 OPTIONS: dict[str, Any] = {"quantile": "0.05", "batch_size": 8, "progress": False}

@@ -11,15 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import netdissect_fast as nd
-from netdissect_fast.backends import choose
 from netdissect_fast.concepts import ImageLabels, PackedLabels
-from netdissect_fast.counts import Counter, Counts
 from netdissect_fast.experiments.null import shuffled
-from netdissect_fast.pairing import ByCategory, Paired
-from netdissect_fast.results import LayerResult
+from netdissect_fast.experiments.shuffled_labels import ByCategory, Paired
+from netdissect_fast.results.run_result import LayerResult
+from netdissect_fast.scoring.backends import choose
+from netdissect_fast.scoring.counts import Counter, Counts
 
-from ..hand_made import image, vocabulary_of
-from ..strategies import labels_N, rngs, vocabularies
+from ..support.hand_made import image, vocabulary_of
+from ..support.strategies import labels_N, rngs, vocabularies
 from .labels_alone import WORDS, LabelsAlone, dissected, drawn
 
 

@@ -12,8 +12,8 @@ import torch
 import netdissect_fast as nd
 from netdissect_fast.errors import ArgumentError, ModelError
 
-from ..networks import two_layers
-from ..small_results import assert_same_layer
+from ..support.networks import two_layers
+from ..support.small_results import assert_same_layer
 from .conftest import DATA
 
 OPTIONS: dict[str, Any] = {"quantile": "0.05", "batch_size": 8, "progress": False}

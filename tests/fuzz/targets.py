@@ -16,21 +16,22 @@ from PIL import Image
 from torch import nn
 
 import netdissect_fast as nd
-from netdissect_fast.backends import choose
 from netdissect_fast.concepts import PackedLabels
-from netdissect_fast.data import Broden, ConceptDataset, packed_labels
-from netdissect_fast.data.cache import cached_labels
+from netdissect_fast.data.dataset import ConceptDataset
+from netdissect_fast.data.files.pictures import MAX_PIXELS
+from netdissect_fast.data.formats.broden import Broden
+from netdissect_fast.data.label_cache import cached_labels, packed_labels
 from netdissect_fast.data.opening import open_data
-from netdissect_fast.data.pictures import MAX_PIXELS
 from netdissect_fast.errors import NetDissectError
-from netdissect_fast.exported import load_exported
-from netdissect_fast.results import LayerResult
-from netdissect_fast.scoring import score, score_peaks
-from netdissect_fast.weights import load_weights
-from tests.data.coco_sets import write_instances, write_panoptic
-from tests.data.folders import write_folder, write_mask, write_photo
-from tests.small_results import VOCABULARY, dissection, labels
-from tests.tiny_broden import edit, write_tiny
+from netdissect_fast.network.exported import load_exported
+from netdissect_fast.network.weights import load_weights
+from netdissect_fast.results.run_result import LayerResult
+from netdissect_fast.results.scores import score, score_peaks
+from netdissect_fast.scoring.backends import choose
+from tests.support.coco_sets import write_instances, write_panoptic
+from tests.support.mask_folders import write_folder, write_mask, write_photo
+from tests.support.small_results import VOCABULARY, dissection, labels
+from tests.support.tiny_broden import edit, write_tiny
 
 MEMORY = 2 << 30  # bytes that a file may make us ask for
 

@@ -7,15 +7,16 @@ import pytest
 import torch
 
 import netdissect_fast as nd
-from netdissect_fast.backends import choose, cupy_engine
-from netdissect_fast.backends.cpu import CpuBackend
-from netdissect_fast.counts import Counter
 from netdissect_fast.errors import ActivationError, CapacityError
-from netdissect_fast.grids import make_grid
-from netdissect_fast.peaks import peaks_of
+from netdissect_fast.geometry.grids import make_grid
+from netdissect_fast.scoring.backends import choose
+from netdissect_fast.scoring.backends import cupy as cupy_engine
+from netdissect_fast.scoring.backends.cpu import CpuBackend
+from netdissect_fast.scoring.counts import Counter
+from netdissect_fast.scoring.peaks import peaks_of
 
-from ..labels import packed_example
-from ..networks import two_layers
+from ..support.labels import packed_example
+from ..support.networks import two_layers
 
 pytestmark = [
     pytest.mark.cuda,

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import DataError
+from .network_options import add_dissected, dissected
 from .options import new_command
-from .running import add_dissected, dissected
 
 
 def add(commands: Any) -> None:
@@ -29,7 +29,7 @@ def add(commands: Any) -> None:
 def _ablate(arguments: argparse.Namespace) -> None:
     from ..data.dataset import Subset
     from ..data.sources import data_of_run
-    from ..experiments.ablating import ablate, sets_by_label, sets_by_rank
+    from ..experiments.ablation import ablate, sets_by_label, sets_by_rank
     from ..experiments.rows import rows_text
 
     run, layer, model, preprocess = dissected(arguments)
@@ -53,7 +53,7 @@ def _ablate(arguments: argparse.Namespace) -> None:
 
 
 def _targets(path: Path, data: Any) -> list[int]:
-    from ..data.tables import read_table
+    from ..csv_tables import read_table
 
     table = read_table(path, ("image", "target"))
     given: dict[str, int] = {}

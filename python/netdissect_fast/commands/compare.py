@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from .options import new_command
-from .saved import tables_of
+from .run_options import tables_of
 
 
 def add(commands: Any) -> None:
@@ -37,7 +37,7 @@ def add(commands: Any) -> None:
 
 
 def _compare(arguments: argparse.Namespace) -> None:
-    from ..experiments.comparing import compare
+    from ..experiments.comparison import compare
     from ..experiments.rows import rows_text
 
     found = compare(tables_of(arguments.runs), iou_threshold=arguments.iou_threshold, count=arguments.count)

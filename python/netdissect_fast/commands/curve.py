@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from .options import names_of, new_command, numbers_of
-from .saved import add_saved, loaded
+from .run_options import add_saved, loaded
 
 
 def add(commands: Any) -> None:

@@ -17,8 +17,8 @@ def add(commands: Any) -> None:
 
 
 def _demo(arguments: argparse.Namespace) -> None:
-    from ..demo import LAYER, report_demo, run_demo
-    from ..summary import layer_text
+    from ..demo.demo import LAYER, report_demo, run_demo
+    from ..results.summary import layer_text
 
     results = run_demo(arguments.out, seed=arguments.seed, images=arguments.images)
     for name, result in results.items():

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ArgumentError
+from .network_options import Opened, add_running, opened, saving
 from .options import new_command, shard_of
-from .running import Opened, add_running, opened, saving
 
 
 def add(commands: Any) -> None:
@@ -26,8 +26,8 @@ def add(commands: Any) -> None:
 
 def _dissect(arguments: argparse.Namespace) -> None:
     from ..dissection import dissect
-    from ..estimating import estimate
-    from ..summary import result_json, result_text
+    from ..results.summary import result_json, result_text
+    from ..runs.estimates import estimate
 
     with opened(arguments) as run:
         if arguments.dry_run:

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ArgumentError
+from .network_options import add_dissected, dissected
 from .options import new_command
-from .running import add_dissected, dissected
 
 
 def add(commands: Any) -> None:
@@ -28,8 +28,8 @@ def add(commands: Any) -> None:
 
 
 def _explain(arguments: argparse.Namespace) -> None:
-    from ..data.pictures import read_image
-    from ..experiments.explaining import explain
+    from ..data.files.pictures import read_image
+    from ..experiments.explanation import explain
     from ..experiments.rows import rows_text
 
     _, layer, model, preprocess = dissected(arguments)

@@ -15,7 +15,7 @@ def add(commands: Any) -> None:
 
 
 def _info(arguments: argparse.Namespace) -> None:
-    from ..config import show_config
+    from ..runs.versions import show_config
 
     config = show_config()
     if arguments.json:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from .options import new_command
-from .saved import add_counting
+from .run_options import add_counting
 
 
 def add(commands: Any) -> None:
@@ -23,8 +23,8 @@ def add(commands: Any) -> None:
 
 
 def _merge(arguments: argparse.Namespace) -> None:
-    from ..merging import merge
-    from ..summary import result_json, result_text
+    from ..results.summary import result_json, result_text
+    from ..runs.merge import merge
 
     result = merge(
         arguments.folders,

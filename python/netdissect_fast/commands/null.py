@@ -6,7 +6,7 @@ import argparse
 from typing import Any
 
 from .options import new_command
-from .saved import add_saved, loaded
+from .run_options import add_saved, loaded
 
 
 def add(commands: Any) -> None:

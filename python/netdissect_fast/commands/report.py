@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from .options import new_command
-from .saved import result_of, tables_of
+from .run_options import result_of, tables_of
 
 
 def add(commands: Any) -> None:
@@ -34,10 +34,10 @@ def add(commands: Any) -> None:
 
 
 def _report(arguments: argparse.Namespace) -> None:
-    from ..backends.cpu import available_threads
     from ..data.sources import data_of_run
-    from ..pages import report
-    from ..tables import UnitTable
+    from ..pages.report import report
+    from ..results.tables import UnitTable
+    from ..scoring.backends.cpu import available_threads
 
     result = result_of(arguments.run)
     compare = tables_of(arguments.compare)

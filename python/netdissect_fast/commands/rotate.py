@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from .network_options import add_running, opened, saving
 from .options import new_command, numbers_of
-from .running import add_running, opened, saving
 
 
 def add(commands: Any) -> None:

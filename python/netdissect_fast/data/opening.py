@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 from ..concepts import ImageLabels, Vocabulary
 from ..errors import ArgumentError, shortened
 from ..python_files import function_of, require_no_arguments, run_users
-from .broden import Broden
-from .coco import open_coco
 from .dataset import ConceptDataset, own_inputs
-from .folder import Folder
-from .folder.tables import NAMES
-from .inspecting import without_broken
-from .joined import Joined
-from .label_maps import LabelSize
+from .faults import without_broken
+from .files.label_maps import LabelSize
+from .formats.broden import Broden
+from .formats.coco import open_coco
+from .formats.folder import Folder
+from .formats.folder.names import NAMES
+from .formats.joined import Joined
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ArgumentError, NetDissectError
-from .broden import Broden
-from .coco import CocoInstances, CocoPanoptic
 from .dataset import ConceptDataset, Subset, source_of
-from .folder import Folder
-from .joined import Joined
+from .formats.broden import Broden
+from .formats.coco import CocoInstances, CocoPanoptic
+from .formats.folder import Folder
+from .formats.joined import Joined
+from .formats.synthetic import Synthetic
 from .opening import open_data
-from .synthetic import Synthetic
 
 __all__ = ["check_same", "data_of_run", "open_source", "source_of"]
 

@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..counts import Counter, Counts, UnitLabels
 from ..data.dataset import ConceptDataset
 from ..errors import ArgumentError
-from ..peaks import Quantile, exact_quantile
 from ..plot import lines
-from ..results import Dissection, LayerResult, layer_folders
-from ..scoring import score_peaks
+from ..results.run_result import Dissection, LayerResult, layer_folders
+from ..results.scores import score_peaks
+from ..scoring.counts import Counter, Counts, UnitLabels
+from ..scoring.peaks import Quantile, exact_quantile
 from ..types import Int64Array
 from .rows import Rows, detector_row, save_figure, save_rows
-from .saved import Saved, saved
+from .saved_run import Saved, saved
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

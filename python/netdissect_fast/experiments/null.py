@@ -8,15 +8,15 @@ from typing import Any
 import numpy as np
 
 from ..concepts import PackedLabels, Vocabulary
-from ..counts import Counter, UnitLabels
 from ..data.dataset import ConceptDataset
 from ..errors import ArgumentError
-from ..nulls import Null
-from ..pairing import ByCategory, Paired
-from ..results import Dissection, LayerResult, layer_folders
+from ..results.null import Null
+from ..results.run_result import Dissection, LayerResult, layer_folders
+from ..scoring.counts import Counter, UnitLabels
 from ..storage import only_writer, read_json
 from ..types import Float64Array, Int64Array
-from .saved import Saved, saved
+from .saved_run import Saved, saved
+from .shuffled_labels import ByCategory, Paired
 
 
 def null(

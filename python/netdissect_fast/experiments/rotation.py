@@ -12,19 +12,19 @@ import numpy as np
 
 from ..data.dataset import ConceptDataset
 from ..dissection import dissect
-from ..distributed import find_ranks
 from ..errors import ArgumentError, require
-from ..hooks import resolve_layers
+from ..network.hooks import resolve_layers
 from ..plot import lines
-from ..results import Dissection, LayerResult, layer_folders
-from .rotations import Turn
+from ..results.run_result import Dissection, LayerResult, layer_folders
+from ..runs.ranks import find_ranks
+from .orthogonal import Turn
 from .rows import detector_row, save_figure, save_rows
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from torch import nn
 
-    from ..layers import Layers
+    from ..network.layers import Layers
 
 
 @dataclass(frozen=True)

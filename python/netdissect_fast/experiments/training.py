@@ -11,19 +11,19 @@ from typing import TYPE_CHECKING, Any
 
 from ..data.dataset import ConceptDataset
 from ..dissection import dissect
-from ..distributed import find_ranks
 from ..errors import ArgumentError
-from ..layers import unwrap
+from ..network.layers import unwrap
+from ..network.weights import load_weights
 from ..plot import unique_detectors
-from ..results import Dissection, LayerResult, layer_folders
-from ..weights import load_weights
+from ..results.run_result import Dissection, LayerResult, layer_folders
+from ..runs.ranks import find_ranks
 from .rows import Rows, detector_row, save_figure, save_rows
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from torch import nn
 
-    from ..layers import Layers
+    from ..network.layers import Layers
 
 
 @dataclass(frozen=True)

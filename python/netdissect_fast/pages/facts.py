@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..concepts import PackedLabels, Vocabulary
-from ..results import LayerResult
-from ..tables import UnitRow, UnitTable
+from ..results.run_result import LayerResult
+from ..results.tables import UnitRow, UnitTable
 from ..types import Float32Array, Float64Array, Int64Array
 
 TOP_CONCEPTS = 5  # of each category, on a unit's page

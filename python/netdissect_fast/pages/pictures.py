@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 
-from ..backends.cpu import CpuBackend
-from ..backends.reference import upsample
 from ..concepts import PackedLabels
-from ..crops import Crops
 from ..data.dataset import ConceptDataset
 from ..errors import ArgumentError
-from ..grids import AxisTable, Grid
-from ..peaks import Peaks
+from ..geometry.grids import AxisTable, Grid
+from ..scoring.backends.cpu import CpuBackend
+from ..scoring.backends.reference import upsample
+from ..scoring.crops import Crops
+from ..scoring.peaks import Peaks
 from ..types import BoolArray, Float32Array, Int64Array
 
 if TYPE_CHECKING:

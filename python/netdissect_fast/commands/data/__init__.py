@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from ..options import new_command
-from . import building, downloading, looking
+from . import build as building
+from . import download as downloading
+from . import inspect as looking
 
 
 def add(commands: Any) -> None:
@@ -25,7 +27,7 @@ def add(commands: Any) -> None:
 
 
 def _synth(arguments: argparse.Namespace) -> None:
-    from ...data.synthetic import write_synthetic
+    from ...data.formats.synthetic import write_synthetic
 
     write_synthetic(arguments.out, images=arguments.images, seed=arguments.seed, size=arguments.size)
     print(f"{arguments.images} images written to {arguments.out}")

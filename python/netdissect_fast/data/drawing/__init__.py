@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .canvas import Canvas
 from .colours import name_colours
-from .concepts import CATEGORIES, CONCEPTS, NUMBER
+from .drawn_concepts import CATEGORIES, CONCEPTS, NUMBER
 from .scenes import SCENES, draw_scene
 from .textures import TEXTURES, draw_texture
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 
 from ...types import Array, Float32Array, Int32Array
-from .concepts import NUMBER
+from .drawn_concepts import NUMBER
 
 Plane: TypeAlias = Any  # float32 [h, w] or broadcast to it; NumPy's stubs lose track of float32 in arithmetic
 Distance: TypeAlias = Callable[[Plane, Plane], Plane]  # of x [1, w], y [h, 1]

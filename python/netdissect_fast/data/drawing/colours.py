@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ...types import Array, Float32Array, Int32Array
-from .concepts import NUMBER
+from .drawn_concepts import NUMBER
 
 PAINTS = {  # RGB 0..255, each well inside its name
     "black": (25, 25, 28),

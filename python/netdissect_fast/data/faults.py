@@ -1,0 +1,147 @@
+"""What is wrong with the images and labels of a data set: all of it, where reading raises the first fault."""
+
+from __future__ import annotations
+
+import operator
+import warnings
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing, contextmanager
+from itertools import chain
+from typing import NamedTuple
+
+import numpy as np
+
+from ..concepts import ImageLabels
+from ..csv_tables import keep
+from ..errors import DataError, shortened
+from ..types import BoolArray
+from .dataset import ConceptDataset, DataWarning, Subset
+from .label_cache import in_threads
+
+
+class Inspection(NamedTuple):
+    """What reading one image and its labels found.
+
+    faults   one of each thing that is wrong
+    numbers  of the concepts that it carries, as far as they can be read
+    maps     how many label maps it has
+    """
+
+    faults: list[DataError]
+    numbers: set[int]
+    maps: int
+
+
+def inspections(
+    inspect: Callable[[int], Inspection], images: int, threads: int | None = None, progress: bool = False
+) -> Generator[Inspection, None, None]:
+    """Call ``inspect`` for each of ``images`` in a few threads, never far ahead of who reads; in order."""
+    return in_threads(inspect, images, threads, "checking", progress)
+
+
+def sound_images(
+    inspect: Callable[[int], Inspection], images: int, what: str = "images"
+) -> tuple[list[int], tuple[DataError, ...]]:
+    """Positions of the images without fault, and the first fault of each other one, which a DataWarning counts.
+
+    Raises DataError where no image is sound.
+    """
+    sound: list[int] = []
+    skipped: list[DataError] = []
+    with closing(inspections(inspect, images)) as found:
+        for index, (faults, _, _) in enumerate(found):
+            if faults:
+                skipped.append(faults[0])
+            else:
+                sound.append(index)
+    if skipped:
+        reason = f"{len(skipped)} of {images} {what} are missing files or have broken ones"
+        if not sound:
+            raise DataError(skipped[0].path, f"{reason}: none is left; the first: {skipped[0]}")
+        warnings.warn(f"{reason} and were skipped; the first: {skipped[0]}", DataWarning, stacklevel=3)
+    return sound, tuple(skipped)
+
+
+def without_broken(data: ConceptDataset) -> ConceptDataset:
+    """The images of a data set that can be read with their labels; each is read once, now, in threads.
+
+    The data set itself where all can, else a Subset whose ``skipped`` has the first error of each image left out, with
+    a DataWarning that counts them. Raises DataError where none can.
+    """
+    sound, skipped = sound_images(inspector(data), len(data))
+    return Unbroken(data, sound, skipped) if skipped else data
+
+
+class Unbroken(Subset):
+    """The images of a data set that can be read; ``skipped`` says what is wrong with the others."""
+
+    def __init__(self, dataset: ConceptDataset, indices: Sequence[int], skipped: tuple[DataError, ...]) -> None:
+        super().__init__(dataset, indices)
+        self.skipped = skipped
+
+
+def skipped_of(data: object) -> tuple[DataError, ...]:
+    """The first error of each image that was left out, of a data set and of those that it is made of."""
+    inside = [*getattr(data, "parts", ()), getattr(data, "dataset", None)]
+    within = [skipped_of(part) for part in inside if isinstance(part, ConceptDataset)]
+    return (*getattr(data, "skipped", ()), *chain.from_iterable(within))
+
+
+def inspector(data: ConceptDataset) -> Callable[[int], Inspection]:
+    """A function that inspects an image of any data set, by what ``image`` and ``labels`` give or raise."""
+    known = data.vocabulary.columns >= 0
+    known[0] = True  # unlabelled
+
+    def inspect(index: int) -> Inspection:
+        faults: list[DataError] = []
+        numbers: set[int] = set()
+        maps = 0
+        with _kept(data, index, "image", faults):
+            size = data.image(index).convert("RGB").size  # as everybody asks for it
+            if min(size) < 1:
+                raise ValueError("it has no pixel")
+        with _kept(data, index, "labels", faults):
+            labels = data.labels(index)
+            numbers, maps = _numbers(labels, known), len(labels.maps)
+        return Inspection(
+            list({str(fault): fault for fault in faults}.values()), numbers, maps
+        )  # both may say the same
+
+    return inspect
+
+
+@contextmanager
+def _kept(data: ConceptDataset, index: int, what: str, faults: list[DataError]) -> Iterator[None]:
+    try:
+        yield
+    except MemoryError:
+        raise
+    except DataError as error:
+        keep(error, faults)
+    except Exception as error:  # a class of the user's own may raise anything
+        reason = f"{what}({index}) cannot be used: {type(error).__name__}: {shortened(error)}"
+        faults.append(DataError(data.name(index), reason))
+
+
+def _numbers(labels: ImageLabels, known: BoolArray) -> set[int]:
+    """Concept numbers of an image's labels; ValueError where they are not what ImageLabels must be."""
+    maps = np.asarray(labels.maps)
+    if maps.ndim != 3 or not np.issubdtype(maps.dtype, np.integer) or min(maps.shape[1:]) < 1:
+        raise ValueError(f"maps must be integers [L, Y, X] with at least one pixel, got {maps.dtype} {maps.shape}")
+    if maps.size and (int(maps.min()) < 0 or int(maps.max()) >= len(known)):
+        raise ValueError(_unknown(int(maps.min()) if int(maps.min()) < 0 else int(maps.max())))
+    numbers = numbers_of(maps)
+    for number in (*numbers, *(whole := [operator.index(number) for number in labels.whole])):
+        if not 0 <= number < len(known) or not known[number]:
+            raise ValueError(_unknown(number))
+    return {*numbers, *whole} - {0}
+
+
+def numbers_of(maps: np.ndarray) -> Sequence[int]:
+    """Distinct values of integers ≥ 0, ascending."""
+    numbers: list[int] = np.flatnonzero(np.bincount(maps.ravel())).tolist()
+    return numbers
+
+
+def _unknown(number: int) -> str:
+    return f"concept number {number} is not in the vocabulary"

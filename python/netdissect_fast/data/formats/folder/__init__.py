@@ -1,0 +1,170 @@
+"""A folder of images and masks, as labelling tools leave them."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ....concepts import ImageLabels, Vocabulary
+from ....errors import DataError
+from ....types import Array
+from ...files.fingerprints import Fingerprint
+from ...files.label_maps import LabelSize, checked_label_size, resized
+from ...files.pictures import image_size, locate, read_image, read_mask
+from .names import NAMES, WHOLE, read_names, read_whole
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+_PHOTOS = (".jpg", ".jpeg", ".png")
+_LEFT_BY_WINDOWS = ("Thumbs.db", "desktop.ini")
+
+
+class Folder:
+    """Images with masks: ``images/``, ``masks/`` and ``names.csv`` in one folder; a ConceptDataset.
+
+    images/     photographs, JPEG or PNG of any sizes, in folders or not
+    masks/      for each the mask, a PNG under the same name: greyscale or palette, whose pixels are values, or RGB.
+                More folders ``masks_parts/``, ``masks_materials/``, … hold more layers of labels; of one image, one
+                layer at least must be there. A mask has its image's size, or its shape
+    names.csv   ``value,name,category``, or ``color,name,category`` with colours as #ff8000 or 255 128 0. Without a
+                column category all are objects. A value that is no concept has the name "-". Value 0 and black are
+                unlabelled unless they are named
+    labels.csv  if it is there, concepts that hold for a whole image: ``image,concepts``, an image's path under images/
+                and names (or category:name) separated by semicolons. In names.csv these need no value
+
+    label_size  pixels on a side of the label maps that masks are brought to, or (Y, X); None: as the masks are
+
+    Opening reads the csv files and the names of all files. Raises DataError (file, line, reason) where they are
+    malformed, an image has no label, a mask no image, or a link leads out of the folder.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], label_size: LabelSize = 112) -> None:
+        self.path = Path(path)
+        self._label_size = checked_label_size(label_size)
+        if not self.path.is_dir():
+            raise DataError(self.path, f"is not a folder; expected one with images/, masks/ and {NAMES}")
+        self._names = read_names(self.path / NAMES)
+        self.vocabulary: Vocabulary = self._names.values.vocabulary
+        self._photos = _files(self.path / "images", _PHOTOS)
+        if not self._photos:
+            raise DataError(self.path / "images", "holds no image (JPEG or PNG)")
+        self._whole = read_whole(self.path / WHOLE, self.vocabulary, set(self._photos))
+        self._masks = self._read_masks()
+        self._fingerprint = ""
+
+    def __len__(self) -> int:
+        return len(self._photos)
+
+    def __repr__(self) -> str:
+        return f"Folder({str(self.path)!r}: {len(self)} images, {len(self.vocabulary)} concepts)"
+
+    def source(self) -> dict[str, Any]:
+        """How to open it again, as plain values."""
+        size = self._label_size
+        return {"kind": "folder", "path": str(self.path.resolve()), "label_size": None if size is None else list(size)}
+
+    def name(self, index: int) -> str:
+        """Path of the image under images/."""
+        return self._photos[index]
+
+    def image(self, index: int) -> Image:
+        """The image as RGB. Raises DataError naming the file."""
+        return read_image(self._located("images", self._photos[index]), None)
+
+    def labels(self, index: int) -> ImageLabels:
+        """The labels. Raises DataError naming the mask."""
+        photo = self._photos[index]
+        shape = image_size(self._located("images", photo))
+        size, maps = self._label_size, []
+        for mask in self._masks[photo]:
+            file = self._located(*mask.split("/", 1))
+            values = read_mask(file)
+            if not _same_shape(values.shape[:2], shape):
+                found, wanted = ("{} x {}".format(*size) for size in (values.shape, shape))
+                raise DataError(file, f"has {found} pixels (height x width), its image {wanted}: another shape")
+            size = size or (values.shape[0], values.shape[1])
+            maps.append(self._names.numbers(_sampled(values, size), file))
+        stack = np.stack(maps) if maps else np.zeros((0, *(size or shape)), np.int32)
+        return ImageLabels(stack, self._whole.get(photo, ()))
+
+    def fingerprint(self) -> str:
+        """Sha256 of the csv files' bytes, each file's path and size, and the label size."""
+        if not self._fingerprint:
+            found = Fingerprint("Folder 1")
+            found.add_table(self.path / NAMES)
+            found.add_table(self.path / WHOLE)
+            found.add(self._label_size)
+            for photo in self._photos:
+                for file in (f"images/{photo}", *self._masks[photo]):
+                    found.add(file, os.stat(self._located(*file.split("/", 1))).st_size)  # noqa: PTH116
+            self._fingerprint = found.hex()
+        return self._fingerprint
+
+    def _located(self, folder: str, path: str) -> str:
+        real = os.path.realpath(self.path / folder)
+        try:
+            return locate(real, path)
+        except DataError as error:
+            raise DataError(self.path / folder / path, error.reason) from error
+
+    def _read_masks(self) -> dict[str, list[str]]:
+        """Masks of each image, as paths in the folder, by layer."""
+        masks: dict[str, list[str]] = {photo: [] for photo in self._photos}
+        stems: dict[str, str] = {}
+        for photo in self._photos:
+            stem = photo.rpartition(".")[0]
+            if stem in stems:
+                raise DataError(self.path / "images" / photo, f"and {stems[stem]} would have one mask: rename one")
+            stems[stem] = photo
+        layers = sorted(entry.name for entry in self.path.iterdir() if re.fullmatch(r"masks(_.+)?", entry.name))
+        if not layers and self._names.of_pixels:
+            raise DataError(self.path / "masks", f"is missing; {NAMES} names what its masks show")
+        for layer in layers:
+            for mask in _files(self.path / layer, (".png",)):
+                photo = stems.get(mask.rpartition(".")[0], "")
+                if not photo:
+                    raise DataError(self.path / layer / mask, "has no image under images/ with its name")
+                masks[photo].append(f"{layer}/{mask}")
+        for photo, found in masks.items():
+            if not found and photo not in self._whole:
+                wanted = f"{layers[0] if layers else 'masks'}/{photo.rpartition('.')[0]}.png"
+                raise DataError(self.path / "images" / photo, f"has no mask {wanted} and no row in {WHOLE}: add one")
+        return masks
+
+
+def _files(folder: Path, endings: tuple[str, ...]) -> list[str]:
+    """Paths of all files below a folder, with / between folders, sorted; hidden ones are left out."""
+    found: list[str] = []
+    if not folder.is_dir():
+        raise DataError(folder, "is not a folder")
+    for parent, folders, files in os.walk(folder, onerror=_unreadable):
+        folders[:] = (name for name in folders if not name.startswith("."))
+        for name in folders:
+            if os.path.islink(os.path.join(parent, name)):  # noqa: PTH114, PTH118
+                raise DataError(Path(parent, name), "is a link to a folder; copy the folder into the data set")
+        for name in files:
+            if name.startswith(".") or name in _LEFT_BY_WINDOWS:
+                continue
+            if not name.lower().endswith(endings):
+                raise DataError(Path(parent, name), f"is not a file of {' or '.join(endings)}: convert or remove it")
+            found.append(Path(parent, name).relative_to(folder).as_posix())
+    return sorted(found)
+
+
+def _unreadable(error: OSError) -> None:
+    raise DataError(error.filename, f"cannot be read: {error.strerror}") from error
+
+
+def _same_shape(mask: tuple[int, int], image: tuple[int, int]) -> bool:
+    """Whether a mask is its image scaled, to the pixel."""
+    scale = max(mask[0] / image[0], mask[1] / image[1])
+    return all(abs(m - scale * i) < max(1.0, scale) for m, i in zip(mask, image, strict=True))
+
+
+def _sampled(values: Array, size: tuple[int, int]) -> Array:
+    return np.moveaxis(resized(np.moveaxis(values, -1, 0), size), 0, -1) if values.ndim == 3 else resized(values, size)

@@ -1,0 +1,173 @@
+"""What does a network lose when units are silenced? Accuracy with sets of units at zero, chosen by label or by rank."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..data.dataset import ConceptDataset, own_inputs
+from ..data.input.batches import Preprocessing, image_batches
+from ..data.input.preprocess import from_model
+from ..errors import ArgumentError, LayerError, ModelError
+from ..network.hooks import evaluating, outputs, resolve_layers, unwrap
+from ..plot import lines
+from ..results.run_result import LayerResult
+from ..runs.preparation import device_and_dtype
+from ..types import Int64Array
+from .rows import Rows, save_figure, save_rows
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from torch import Tensor, nn
+
+STEPS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
+
+
+@dataclass(frozen=True)
+class Ablation:
+    """Accuracy with sets of units silenced.
+
+    accuracy  with none silenced; 1 where the network's own answers are the targets
+    rows      one a set: name, units, accuracy, drop, and the share of answers that changed
+    """
+
+    accuracy: float
+    rows: Rows
+
+    def plot(self, ax: Axes | None = None) -> Axes:
+        """Drop of accuracy against the number of units, a line for each way of choosing: "best 8" is of "best"."""
+        kinds: dict[str, list[tuple[int, float]]] = {}
+        for row in self.rows:
+            kinds.setdefault(str(row["set"]).rpartition(" ")[0] or "sets", []).append((row["units"], row["drop"]))
+        xs = sorted({units for points in kinds.values() for units, _ in points})
+        series = {kind: [dict(points).get(x, np.nan) for x in xs] for kind, points in kinds.items()}
+        ax = lines(xs, series, xlabel="units silenced", ylabel="drop of accuracy", integers=False, ax=ax)
+        ax.set_xscale("log")
+        return ax
+
+    def save(self, out: str | Path) -> list[Path]:
+        """Write ablation.csv and, where sets were chosen by rank and with matplotlib, a figure."""
+        by_rank = any(str(row["set"]).startswith("best ") for row in self.rows)
+        return [save_rows(out, "ablation", self.rows), *(save_figure(out, "ablation", self.plot) if by_rank else ())]
+
+
+def sets_by_label(layer: LayerResult, iou_threshold: float = 0.04) -> dict[str, list[int]]:
+    """The units that detect each concept, most units first: "category: concept" → unit numbers."""
+    sets: dict[str, list[int]] = {}
+    for row in layer.units(iou_threshold):
+        if row.detector:
+            sets.setdefault(f"{row.category}: {row.label}", []).append(row.unit)
+    return dict(sorted(sets.items(), key=lambda item: (-len(item[1]), item[0])))
+
+
+def sets_by_rank(layer: LayerResult, steps: Sequence[int] = STEPS, seed: int = 0) -> dict[str, list[int]]:
+    """So many units with the best labels, with the worst, and drawn at random: "best 8" → unit numbers."""
+    ranked = layer.unit_numbers[layer.table.ranked]
+    drawn = np.random.default_rng(seed).permutation(layer.unit_numbers)
+    steps = sorted({min(step, len(ranked)) for step in steps})
+    orders = {"best": ranked, "worst": ranked[::-1], "random": drawn}
+    return {f"{name} {step}": order[:step].tolist() for name, order in orders.items() for step in steps}
+
+
+def ablate(
+    model: nn.Module,
+    data: ConceptDataset,
+    layer: str | nn.Module,
+    sets: Mapping[str, Sequence[int]],
+    *,
+    targets: Sequence[int] | None = None,
+    preprocess: Preprocessing | None = None,
+    batch_size: int = 32,
+    workers: int = 0,
+) -> Ablation:
+    """Accuracy of a classifier when sets of a layer's units are set to zero, each set in a forward pass of its own.
+
+    Parameters
+    ----------
+    model, data, layer, preprocess, batch_size, workers :
+        as for ``dissect``; the layer gives [B, K, H, W] or [B, K].
+    sets :
+        unit numbers by name, such as ``sets_by_label`` or ``sets_by_rank`` give.
+    targets :
+        the right class of each image, [N]; None: what the network says with all units, so that a drop is the share of
+        answers that change.
+
+    Raises
+    ------
+    ArgumentError, LayerError, ModelError
+        a unit that does not exist, too few targets, a layer that is no stack of units, an output without scores.
+    """
+    if targets is not None and len(targets) != len(data):
+        raise ArgumentError(f"there are {len(data)} images, but {len(targets)} targets")
+    if batch_size < 1:
+        raise ArgumentError(f"batch_size must be at least 1, got {batch_size}")
+    if own_inputs(data) is not None:
+        raise ArgumentError("the data set gives the network's inputs itself, such as latents: nothing is classified")
+    where, prepare = device_and_dtype(model, "auto"), preprocess or from_model(model)
+    right: list[Int64Array] = []
+    plain: list[Int64Array] = []
+    answers: dict[str, list[Int64Array]] = {name: [] for name in sets}
+    with evaluating(unwrap(model)):
+        for first, images in image_batches(data, prepare, batch_size, workers):
+            batch = images.to(*where)
+            plain.append(_answers(model, batch))
+            given = plain[-1] if targets is None else np.asarray(targets[first : first + len(images)], np.int64)
+            right.append(given)
+            for name, units in sets.items():
+                with silenced(model, layer, units):
+                    answers[name].append(_answers(model, batch))
+    wanted, before = np.concatenate(right), np.concatenate(plain)
+    accuracy = float((before == wanted).mean())
+    rows = []
+    for name, units in sets.items():
+        now = np.concatenate(answers[name])
+        left = float((now == wanted).mean())
+        rows.append(
+            {
+                "set": name,
+                "units": len(units),
+                "accuracy": left,
+                "drop": accuracy - left,
+                "changed": float((now != before).mean()),
+            }
+        )
+    return Ablation(accuracy, rows)
+
+
+@contextmanager
+def silenced(model: nn.Module, layer: str | nn.Module, units: Sequence[int]) -> Iterator[None]:
+    """Inside, these units of a layer give 0 everywhere. Raises ArgumentError, LayerError in the forward pass."""
+    import torch
+
+    ((name, ref),) = resolve_layers(model, layer).items()
+    if ref.occurrence is not None or ref.key is not None:
+        raise LayerError(f"layer {name!r} cannot be silenced in one of its calls or outputs: give {ref.path!r}")
+    chosen = torch.as_tensor(list(units), dtype=torch.long)
+
+    def hook(module: nn.Module, inputs: Any, output: Any) -> Tensor:
+        if not isinstance(output, torch.Tensor) or output.ndim not in (2, 4):
+            raise LayerError(f"layer {name!r} gives no [B, units] or [B, units, height, width]: it cannot be silenced")
+        if len(chosen) and not 0 <= int(chosen.min()) <= int(chosen.max()) < output.shape[1]:
+            raise ArgumentError(f"layer {name!r} has units 0 to {output.shape[1] - 1}; asked to silence {units}")
+        return output.index_fill(1, chosen.to(output.device), 0)
+
+    handle = ref.module.register_forward_hook(hook)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def _answers(model: nn.Module, batch: Tensor) -> Int64Array:
+    import torch
+
+    with torch.no_grad():
+        output = outputs(model, batch)
+    if not isinstance(output, torch.Tensor) or not output.numel() or not output.ndim or len(output) < len(batch):
+        raise ModelError(f"the model gives a {type(output).__name__}; ablation needs a row of scores for each image")
+    return np.asarray(output[: len(batch)].reshape(len(batch), -1).argmax(1).cpu().numpy(), np.int64)

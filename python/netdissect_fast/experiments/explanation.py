@@ -1,0 +1,189 @@
+"""Which units made the network say so? A prediction as a sum over units, with their concepts and masks on the image."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..data.input.batches import Preprocessing
+from ..data.input.preprocess import from_model
+from ..data.input.whole_image import as_input
+from ..errors import ArgumentError, LayerError, ModelError, require
+from ..network.hooks import Tokens, evaluating, outputs, pad_batch, resolve_layers, unwrap
+from ..network.maps import as_maps
+from ..pages.pictures import Masks
+from ..results.run_result import LayerResult
+from ..runs.preparation import device_and_dtype
+from ..scoring.backends.cpu import CpuBackend
+from ..types import BoolArray, Float32Array
+from .rows import Rows, save_figure, save_rows
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from PIL.Image import Image
+    from torch import Tensor, nn
+
+_PIXELS = 224  # of a picture in a figure
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Why a network gave an image the score of a class.
+
+    image    as it was given
+    target   the class, its number among the network's outputs; ``score`` what the network gave it
+    rows     one a unit, largest contribution first: unit, label, category, IoU, contribution, pooled activation and the
+             weight that joins them: contribution = weight × pooled
+    masks    bool [n, Y, X]: where the first n units are above their thresholds, at the image's size
+    """
+
+    image: Image
+    target: int
+    score: float
+    rows: Rows
+    masks: BoolArray
+
+    def plot(self, ax: Axes | None = None) -> Axes:
+        """The image and, beside it, as often as there are masks, the same bright where a unit is on."""
+        pyplot = require("matplotlib.figure", "report")
+        step = max(1, max(self.image.size) // _PIXELS)  # every so-many-th pixel is enough
+        pixels = np.asarray(self.image.convert("RGB"))[::step, ::step]
+        panels = [("", pixels)]
+        for row, mask in zip(self.rows, self.masks, strict=False):
+            title = f"{row['unit']} {row['label']}\n{row['contribution']:+.2f}"
+            panels.append((title, np.where(mask[::step, ::step, None], pixels, pixels // 4)))
+        if ax is None:
+            ax = pyplot.Figure(figsize=(1.7 * len(panels), 2.3), layout="constrained").subplots()
+        assert ax is not None
+        ax.set_axis_off()
+        ax.set_title(f"output {self.target}: {self.score:.2f}", fontsize=8, loc="left")
+        for place, (title, picture) in enumerate(panels):
+            inset = ax.inset_axes((place / len(panels), 0, 0.96 / len(panels), 0.85))
+            inset.imshow(picture)
+            inset.set_axis_off()
+            inset.set_title(title.replace("$", r"\$"), fontsize=7)
+        return ax
+
+    def save(self, out: str | Path, name: str = "explanation") -> list[Path]:
+        """Write NAME.csv and, with matplotlib, a figure."""
+        return [save_rows(out, name, self.rows), *save_figure(out, name, self.plot)]
+
+
+def explain(
+    model: nn.Module,
+    layer: LayerResult,
+    image: Image,
+    target: int | None = None,
+    *,
+    preprocess: Preprocessing | None = None,
+    tokens: Tokens | None = None,
+    top: int = 8,
+) -> Explanation:
+    """Explain one output of a network on one image by the units of a dissected layer.
+
+    A unit contributes Σ a·∂z/∂a over its positions, z the output: where the layer goes to the output by pooling and
+    linear maps, as in the last convolution of a ResNet, that is the weight of the class times the pooled activation
+    (Zhou, Bau, Oliva, Torralba 2018, arXiv 1711.05611), and all contributions with the bias sum up to z. Through
+    what is not linear it is the first-order share.
+
+    Parameters
+    ----------
+    model :
+        the network; left as it was found.
+    layer :
+        of a dissection of the same network, all units, without transform: concepts, thresholds and grid.
+    image :
+        PIL.Image.
+    target :
+        number of the output; None: the highest.
+    preprocess, tokens :
+        as for ``dissect``.
+    top :
+        units to give masks of.
+
+    Raises
+    ------
+    LayerError, ModelError, ArgumentError
+        the layer does not run once as one tensor, or has other units; the output is no row of scores; no such target.
+    """
+    where = device_and_dtype(model, "auto")
+    batch = as_input((preprocess or from_model(model))(image))[None].to(*where)
+    batch = pad_batch(model, batch)  # the image again and again where the network takes so many
+    maps, gradient, scores, target = _gradient(model, layer.name, batch, target, tokens)
+    if len(maps) != len(layer.thresholds):
+        raise ArgumentError(
+            f"layer {layer.name!r} has {len(maps)} units in this network, {len(layer.thresholds)} in the result: "
+            "explain a dissection of all units, without transform"
+        )
+    if maps.shape[1:] != layer.grid.size:
+        raise ArgumentError(
+            f"layer {layer.name!r} has maps of {maps.shape[1:]} here, {layer.grid.size} in the result: "
+            "give the image the size that the run had (preprocess)"
+        )
+    contribution = (maps * gradient).sum(axis=(1, 2), dtype=np.float64)
+    pooled = maps.mean(axis=(1, 2), dtype=np.float64)
+    order = np.argsort(-contribution, kind="stable")
+    units = layer.units()
+    rows = [
+        {
+            "unit": units[u].unit,
+            "label": units[u].label,
+            "category": units[u].category,
+            "iou": units[u].iou,
+            "contribution": float(contribution[u]),
+            "pooled": float(pooled[u]),
+            "weight": float(contribution[u] / pooled[u]) if pooled[u] else 0.0,
+        }
+        for u in order
+    ]
+    first = [_mask(layer, maps, int(u), (image.height, image.width)) for u in order[:top]]
+    masks = np.array(first).reshape(len(first), image.height, image.width)
+    return Explanation(image, target, float(scores[target]), rows, masks)
+
+
+def _mask(layer: LayerResult, maps: Float32Array, unit: int, size: tuple[int, int]) -> BoolArray:
+    backend = CpuBackend(1)
+    crops = backend.keep(maps[None, [unit]], layer.thresholds[[unit]], 0)
+    return Masks(layer.grid, layer.thresholds[[unit]], backend).mask(crops, size)
+
+
+def _gradient(
+    model: nn.Module, layer: str, batch: Tensor, target: int | None, tokens: Tokens | None
+) -> tuple[Float32Array, Float32Array, Float32Array, int]:
+    """The layer's maps [K, H, W], the gradient of the target's output there, all outputs [C], and the target."""
+    import torch
+
+    network = unwrap(model)
+    (ref,) = resolve_layers(model, layer).values()
+    kept: list[Tensor] = []
+
+    def cut(module: nn.Module, inputs: Any, output: Any) -> Tensor:
+        if kept or not isinstance(output, torch.Tensor):
+            raise LayerError(f"layer {layer!r} must run once and give one tensor, to be explained by its units")
+        kept.append(output.detach().clone().requires_grad_())
+        return kept[0].clone()  # what follows may change it in place
+
+    handle = ref.module.register_forward_hook(cut)
+    try:
+        with evaluating(network), torch.enable_grad():
+            output = outputs(model, batch)
+            if not isinstance(output, torch.Tensor) or not output.numel() or output.numel() % len(batch):
+                raise ModelError(f"the model gives a {type(output).__name__}; an explanation needs a row of scores")
+            scores = output.reshape(len(batch), -1)[0]
+            target = int(scores.argmax()) if target is None else target
+            if not 0 <= target < len(scores):
+                raise ArgumentError(f"target must be 0 to {len(scores) - 1}, the network's outputs; got {target}")
+            if not kept:
+                raise LayerError(f"layer {layer!r} did not run")
+            if not scores.requires_grad:
+                raise LayerError(f"output {target} does not depend on layer {layer!r}, or runs without gradients")
+            (gradient,) = torch.autograd.grad(scores[target], kept, allow_unused=True)
+    finally:
+        handle.remove()
+    if gradient is None:
+        raise LayerError(f"output {target} does not depend on layer {layer!r}")
+    maps, slope = (as_maps(layer, tensor, tokens, batch)[0].float().cpu().numpy() for tensor in (kept[0], gradient))
+    return maps, slope, scores.detach().float().cpu().numpy(), target

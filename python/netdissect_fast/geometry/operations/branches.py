@@ -1,0 +1,54 @@
+"""Where branches meet: the track of a sum, a product or a concatenation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from ..tracks import PLAIN, Axis, Dim, NotUnderstood, Track, X, Y, length, places, plain, track
+
+
+def meet(tracks: Sequence[Track], shape: Sequence[int]) -> Track:
+    """Where branches meet (add, multiply, concatenate): per axis, the one with the larger receptive field.
+
+    Branches of equal field but different centres count as their union (patch merging). A branch that is
+    constant along an axis (broadcast: a gate, a pooled context) has no say in where that axis lies.
+    """
+    wide = [replace(t, dims=((),) * (len(shape) - len(t.dims)) + t.dims) for t in tracks]
+    try:
+        dims = _common(wide, shape)
+    except NotUnderstood:  # the same map may be there as pixel shuffle and as plain axis
+        wide = [resolved(t) for t in wide]
+        dims = _common(wide, shape)
+    axes = tuple(_larger([t for t in wide if _spans(t, a, shape)] or wide, a) for a in (Y, X))
+    return track((axes[0], axes[1]), dims)
+
+
+def _spans(t: Track, axis: int, shape: Sequence[int]) -> bool:
+    carried = [d for d, dim in enumerate(t.dims) if any(p.axis == axis for p in places(dim))]
+    return bool(carried) and all(length(t.dims[d]) == shape[d] for d in carried)
+
+
+def _common(tracks: Sequence[Track], shape: Sequence[int]) -> list[Dim]:
+    dims: list[Dim] = []
+    for d, size in enumerate(shape):
+        forms = {t.dims[d] for t in tracks if places(t.dims[d]) and length(t.dims[d]) == size}
+        if len(forms) > 1:
+            raise NotUnderstood
+        dims.append(forms.pop() if forms else plain(size))
+    return dims
+
+
+def resolved(t: Track) -> Track:
+    """Every dimension that a pixel shuffle made, as a whole image axis."""
+    for d, dim in enumerate(t.dims):
+        if len(dim) == 2 and dim[0].axis in (Y, X) and dim[1].axis == PLAIN and not t.elsewhere(dim[0].axis, d):
+            t = t.resolve(d)
+    return t
+
+
+def _larger(tracks: Sequence[Track], a: int) -> Axis:
+    best = max((t.axes[a] for t in tracks), key=lambda axis: axis.field)
+    equal = [t.axes[a].offset for t in tracks if (t.axes[a].field, t.axes[a].stride) == (best.field, best.stride)]
+    spread = max(equal) - min(equal)
+    return Axis(best.stride, min(equal) + spread / 2, best.field + spread)

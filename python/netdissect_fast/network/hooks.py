@@ -1,0 +1,307 @@
+"""Watching layers of a running network: activations are handed over inside the forward hook, nothing is kept.
+
+Consuming inside the hook makes the numbers true: an in-place ReLU right after the layer would overwrite them.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from ..errors import LayerError, ModelError, NetDissectError
+from .layers import LayerRef, module_names, resolve_layers, unwrap
+from .maps import Tokens, as_maps, checked_maps
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from .layers import Layers
+
+    Consume: TypeAlias = Callable[[str, Tensor], None]
+    Transform: TypeAlias = Callable[[Tensor], Tensor]
+    Transforms: TypeAlias = Transform | Mapping[str, Transform | Mapping[str, Transform | None]] | None
+
+__all__ = [
+    "LayerRef",
+    "Tokens",
+    "Watch",
+    "evaluating",
+    "module_names",
+    "outputs",
+    "pad_batch",
+    "resolve_layers",
+    "static_batch_size",
+    "unwrap",
+    "views_of",
+    "watch",
+]
+
+
+@contextmanager
+def watch(
+    model: nn.Module,
+    layers: Layers,
+    consume: Consume,
+    *,
+    transform: Transforms = None,
+    tokens: Tokens | Mapping[str, Tokens] | None = None,
+) -> Iterator[Watch]:
+    """Watch layers of a network.
+
+    Used as ``with watch(model, layers, consume) as run:`` and then ``run(batch)`` for each batch. Each
+    ``run(batch)`` is one forward pass in evaluation mode without gradients. On the way out the model is as it
+    was found, also after an exception: hooks, the training flag of every submodule, grad mode, torch's random
+    state. Networks inside DataParallel or torch.compile are run as the plain network inside, on one device.
+
+    Parameters
+    ----------
+    model :
+        the network.
+    layers :
+        see ``resolve_layers``.
+    consume :
+        called as ``consume(name, maps)`` once a layer and forward pass, in the order in which the
+        layers run, inside the forward hook. ``maps`` is [B, U, H, W], float32, float16 or bfloat16,
+        contiguous or channels_last, without gradient, and shares memory with the network: read it, do not
+        keep or change it. What it raises comes out of ``run`` unchanged.
+    transform :
+        function or nn.Module from [B, K, H, W] to [B, U, H, W], such as a rotation or a sparse
+        autoencoder's encoder; or a dict of them by reported layer name. A dict of several for one layer, as in
+        ``{"layer4": {"plain": None, "rotated": turn}}``, gives as many: "layer4 plain" and "layer4 rotated".
+    tokens :
+        how [B, T, D] outputs (and [B, H, W, C] ones) become maps, where it cannot be inferred; or a dict
+        by reported layer name.
+
+    Raises
+    ------
+    LayerError
+        On entering: a layer that cannot be found. In ``run``: a layer that did not run, ran twice, or gave something
+        that is not [B, U, H, W], [B, U] or [B, T, D] of floats, or another shape than in the batch before.
+    ModelError
+        In ``run``: the model itself raised, or wants another batch size.
+    """
+    import torch
+
+    refs = resolve_layers(model, layers)
+    run = Watch(unwrap(model), refs, consume, views_of(transform, refs), _by_layer(tokens, refs))
+    tensors = [tensor for root in run.modules() for tensor in (*root.parameters(), *root.buffers())]
+    with ExitStack() as undo:
+        cuda = {tensor.device for tensor in tensors if tensor.is_cuda}
+        undo.enter_context(torch.random.fork_rng(devices=list(cuda)))
+        undo.enter_context(evaluating(*run.modules()))
+        for ref in refs.values():
+            undo.callback(ref.module.register_forward_hook(run.hook(ref)).remove)
+        yield run
+
+
+@contextmanager
+def evaluating(*networks: nn.Module) -> Iterator[None]:
+    """Inside, networks are in evaluation mode and run uncompiled; afterwards all training flags are as they were."""
+    import torch
+
+    flags = [(module, module.training) for network in networks for module in network.modules()]
+    with ExitStack() as undo:
+        if "torch._dynamo" in sys.modules:  # compiled parts skip hooks that came after their compilation
+            undo.enter_context(torch.compiler.set_stance("force_eager"))
+        try:
+            for network in networks:
+                network.eval()
+            yield
+        finally:
+            for module, flag in flags:
+                module.training = flag
+
+
+def outputs(model: nn.Module, batch: Tensor) -> Any:
+    """What the plain network gives for a batch [B, C, Y, X], padded where it wants that; ModelError where it raises."""
+    try:
+        return unwrap(model)(pad_batch(model, batch))
+    except NetDissectError:
+        raise
+    except Exception as error:
+        raise _model_error(error, batch, ()) from error
+
+
+class Watch:
+    """One set of watched layers; made by ``watch``. Calling it runs the network on one batch."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        refs: Mapping[str, LayerRef],
+        consume: Consume,
+        views: Mapping[str, Mapping[str, Transform | None]],
+        tokens: Mapping[str, Tokens],
+    ) -> None:
+        self.layers = tuple(name for names in views.values() for name in names)
+        self._model, self._refs, self._consume = model, refs, consume
+        self._views, self._tokens = views, tokens
+        self._shapes: dict[str, tuple[int, ...]] = {}
+        self._calls: dict[str, int] = {}
+        self._batch: Tensor | None = None  # the one running now; hooks do nothing outside a run
+        self._images = 0  # real ones in it, padding left out
+        self._thread = 0  # that runs it
+        self._failure: Exception | None = None
+
+    def __call__(self, batch: Tensor, images: Sequence[str] = ()) -> Any:
+        """Run the network on ``batch`` [B, C, Y, X] and return its output.
+
+        ``images`` are the names of the B images, for messages. A network with a static batch size is given a
+        padded batch; ``consume`` still sees B maps, the output has the padded size.
+        """
+        import torch
+
+        self._calls, self._thread = dict.fromkeys(self._refs, 0), threading.get_ident()
+        self._images, self._failure = len(batch), None
+        self._batch, output = pad_batch(self._model, batch), None
+        try:
+            with torch.no_grad():
+                output = self._model(self._batch)
+        except Exception as error:
+            if self._failure is None:
+                raise _model_error(error, batch, images) from error
+        finally:
+            self._batch = None
+        if self._failure is not None:  # from a hook: as it is, also where the model's own code wrapped or ate it
+            raise self._failure
+        self._require_all_ran()
+        return output
+
+    def modules(self) -> list[nn.Module]:
+        """Return the network and those transforms that are modules."""
+        import torch
+
+        transforms = (transform for views in self._views.values() for transform in views.values())
+        return [self._model, *(module for module in transforms if isinstance(module, torch.nn.Module))]
+
+    def hook(self, ref: LayerRef) -> Callable[[nn.Module, Any, Any], None]:
+        """Return the forward hook of one layer."""
+
+        def forward_hook(module: nn.Module, inputs: Any, output: Any) -> None:
+            if self._batch is None or self._failure is not None or threading.get_ident() != self._thread:
+                return  # another thread may label images with the same network
+            call = self._calls[ref.name]
+            self._calls[ref.name] = call + 1
+            try:
+                if ref.occurrence in (call, None):
+                    self._take(ref, call, output)
+            except Exception as error:
+                self._failure = error
+                raise
+
+        return forward_hook
+
+    def _take(self, ref: LayerRef, call: int, output: Any) -> None:
+        assert self._batch is not None
+        if call > 0 and ref.occurrence is None:
+            raise LayerError(
+                f"layer {ref.name!r} runs more than once in one forward pass; choose one of its calls, "
+                f"counted from 0: '{ref.path}@0', '{ref.path}@1', ..."
+            )
+        maps = as_maps(ref.name, ref.pick(output), self._tokens.get(ref.name), self._batch)[: self._images]
+        for name, transform in self._views[ref.name].items():
+            seen = checked_maps(name, maps if transform is None else _transformed(name, maps, transform))
+            shape = tuple(seen.shape[1:])
+            if self._shapes.setdefault(name, shape) != shape:
+                raise LayerError(
+                    f"layer {name!r} gave maps of shape {list(shape)} (units, height, width) after "
+                    f"{list(self._shapes[name])} in earlier batches; all images must have one size"
+                )
+            self._consume(name, seen)
+
+    def _require_all_ran(self) -> None:
+        for ref in self._refs.values():
+            calls = self._calls[ref.name]
+            if calls == 0:
+                raise LayerError(
+                    f"layer {ref.name!r} ({type(ref.module).__name__}) did not run in this forward pass: the "
+                    "network skips it in evaluation mode, or uses its weights without calling it; "
+                    "choose another layer"
+                )
+            if ref.occurrence is not None and calls <= ref.occurrence:
+                raise LayerError(
+                    f"layer {ref.name!r}: {ref.path!r} ran {calls} times, so its last call is @{calls - 1}"
+                )
+
+
+def static_batch_size(model: nn.Module) -> int | None:
+    """Return ``model.static_batch_size``, the one batch size the model takes; None where any will do."""
+    size = getattr(unwrap(model), "static_batch_size", None)
+    return size if isinstance(size, int) else None
+
+
+def pad_batch(model: nn.Module, batch: Tensor) -> Tensor:
+    """Repeat the last image of ``batch`` [B, C, Y, X] up to the model's static batch size, if it has one."""
+    size = static_batch_size(model)
+    missing = 0 if size is None else size - len(batch)
+    if missing < 0:
+        raise ModelError(
+            f"the model takes batches of exactly {size} images, got {len(batch)}; set the batch size to "
+            f"{size}, or export the model again with a dynamic batch dimension"
+        )
+    if missing == 0:
+        return batch
+    import torch
+
+    return torch.cat([batch, batch[-1:].expand(missing, *batch.shape[1:])])
+
+
+def views_of(transform: Any, layers: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """What is reported of each layer: name → transform, None for the layer as it is. LayerError for unknown layers."""
+    given = _by_layer(transform, layers)
+    return {
+        layer: {f"{layer} {name}": view for name, view in given[layer].items()}
+        if isinstance(given.get(layer), Mapping)
+        else {layer: given.get(layer)}
+        for layer in layers
+    }
+
+
+def _by_layer(option: Any, layers: Iterable[str]) -> dict[str, Any]:
+    """One option for all layers, or a dict of options, as a dict by layer."""
+    if option is None:
+        return {}
+    if not isinstance(option, Mapping):
+        return dict.fromkeys(layers, option)
+    known = list(layers)
+    for name in option:
+        if name not in known:
+            there = ", ".join(map(repr, known))
+            raise LayerError(f"an option was given for layer {name!r}, but the layers are {there}")
+    return dict(option)
+
+
+def _transformed(name: str, maps: Tensor, transform: Transform) -> Tensor:
+    import torch
+
+    before = None if maps.is_inference() else maps._version
+    try:
+        result = transform(maps)
+    except NetDissectError:
+        raise
+    except Exception as error:
+        raise LayerError(
+            f"the transform of layer {name!r} raised {type(error).__name__} on maps {list(maps.shape)}: {error}"
+        ) from error
+    if before is not None and maps._version != before:
+        raise LayerError(f"the transform of layer {name!r} changed its input in place; give it a copy (maps.clone())")
+    expected = f"a tensor [{maps.shape[0]}, units, {maps.shape[2]}, {maps.shape[3]}]"
+    if not isinstance(result, torch.Tensor):
+        raise LayerError(f"the transform of layer {name!r} must return {expected}, got {type(result).__name__}")
+    if result.ndim != 4 or (result.shape[0], *result.shape[2:]) != (maps.shape[0], *maps.shape[2:]):
+        raise LayerError(f"the transform of layer {name!r} must return {expected}, got {list(result.shape)}")
+    return result
+
+
+def _model_error(error: Exception, batch: Tensor, images: Sequence[str]) -> ModelError:
+    import torch
+
+    named = f" ({images[0]} ... {images[-1]})" if len(images) > 1 else f" ({images[0]})" if images else ""
+    given = f"a batch {list(batch.shape)} {str(batch.dtype)[6:]}{named}"
+    what = f"the model raised {type(error).__name__} on {given}: {error}"
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return ModelError(f"{what}; use a smaller batch size")
+    return ModelError(what)

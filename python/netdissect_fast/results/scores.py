@@ -1,0 +1,154 @@
+"""Scoring: from peaks or activations and labels to a LayerResult. No network, no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from ..concepts import ImageLabels, PackedLabels, Vocabulary
+from ..errors import ActivationError, ArgumentError, ShapeError
+from ..geometry.grids import Alignment, Grid, make_grid
+from ..scoring.backends import Backend, NonFiniteError, choose
+from ..scoring.counts import CategoryRule, Counter
+from ..scoring.crops import flush
+from ..scoring.peaks import Peaks, Quantile, peaks_of
+from ..types import Array, Float32Array, Int64Array
+from .run_result import LayerResult
+
+
+def checked_thresholds(thresholds: Any, units: int) -> Float32Array:
+    """User-given thresholds as float32 [U], flushed (SPEC 3); ArgumentError where they do not fit or are NaN."""
+    values = np.asarray(thresholds, np.float32)
+    if values.shape != (units,):
+        raise ShapeError(f"expected one threshold a unit, shape ({units},), got {values.shape}")
+    if np.isnan(values).any():
+        raise ArgumentError(f"the threshold of unit {int(np.flatnonzero(np.isnan(values))[0])} is NaN")
+    return flush(values)
+
+
+def nonfinite(layer: str, error: NonFiniteError, image: str) -> ActivationError:
+    """The error for a NaN or infinite activation, with all names."""
+    return ActivationError(
+        f"layer {layer!r}, unit {error.unit}, image {image}: an activation is NaN or infinite; "
+        "check the preprocessing and the precision (float16 overflows at 65504)"
+    )
+
+
+def score_peaks(
+    peaks: Peaks,
+    grid: Grid,
+    labels: PackedLabels,
+    vocabulary: Vocabulary,
+    *,
+    name: str = "layer",
+    quantile: Quantile | None = None,
+    category_rule: CategoryRule = "image",
+    unit_numbers: Int64Array | None = None,
+    backend: Backend | None = None,
+) -> LayerResult:
+    """Score peaks against labels of the same images, without the network.
+
+    ``quantile``: any up to the one the peaks were kept for. ``labels`` may be of other concepts, as long as they are
+    labels of the same N images. Raises ArgumentError where they are not as many.
+    """
+    if len(labels) != peaks.images:
+        raise ArgumentError(f"the peaks are of {peaks.images} images, the labels of {len(labels)}")
+    thresholds = peaks.thresholds(quantile)
+    counter = Counter(thresholds, grid, labels, vocabulary, category_rule)
+    counter.add(peaks.crops, 0, peaks.images, backend or choose())
+    numbers = np.arange(peaks.units) if unit_numbers is None else unit_numbers
+    return LayerResult(name, counter.counts, thresholds, vocabulary, grid, numbers, peaks)
+
+
+def score(
+    activations: Any,  # [N, U, H, W] or [N, U]
+    labels: Array | Iterable[ImageLabels] | PackedLabels | Any,
+    vocabulary: Vocabulary | None = None,
+    *,
+    quantile: Quantile = 0.005,
+    thresholds: Any = None,
+    alignment: Alignment = "half_pixel",
+    input_size: tuple[int, int] | None = None,
+    category_rule: CategoryRule = "image",
+    backend: str = "auto",
+    threads: int | None = None,
+    name: str = "layer",
+) -> LayerResult:
+    """Dissect activations that are already there; works without torch.
+
+    Parameters
+    ----------
+    activations :
+        [N, U, H, W] float32 or float16 (or [N, U], taken as 1×1 maps): NumPy array, memory map or torch tensor.
+    labels :
+        of the same N images, in the same order: integers [N, Y, X] of concept numbers (0 = unlabelled),
+        an iterable of ImageLabels, PackedLabels, or a data set such as ``nd.Broden``.
+    vocabulary :
+        names and categories of the concepts. Needed unless ``labels`` is a data set; for an integer array
+        without one, the concepts are called by their numbers, in one category "concept".
+    quantile, thresholds :
+        the top fraction of each unit's activations that counts as active, or the thresholds themselves,
+        [U]: then no peaks are kept.
+    alignment, input_size :
+        where the H×W positions sit on the image: "half_pixel", "align_corners", or (stride, offset) in pixels of
+        ``input_size`` (default: the first image's label size).
+    category_rule :
+        "image" (SPEC 5) or "none": areas over all images.
+    backend, threads :
+        "cpu", "reference" or "auto"; threads of the kernels (None: all cores).
+    name :
+        of the layer, in the result and in messages.
+
+    Raises
+    ------
+    ShapeError, ArgumentError
+        for arguments that do not fit together.
+    ActivationError
+        for NaN or infinite activations.
+    """
+    if getattr(activations, "ndim", None) == 2:
+        activations = activations[:, :, None, None]
+    if getattr(activations, "ndim", None) != 4:
+        raise ShapeError(f"expected activations [N, U, H, W] or [N, U], got {np.shape(activations)}")
+    images, units, height, width = (int(side) for side in activations.shape)
+    if not images or not height or not width:
+        raise ShapeError(f"expected at least one image and one position, got activations {list(activations.shape)}")
+    packed, vocabulary = _packed(labels, vocabulary)
+    if len(packed) != images:
+        raise ArgumentError(f"there are activations of {images} images, but labels of {len(packed)}")
+    if alignment == "receptive_field":
+        raise ArgumentError("alignment 'receptive_field' needs the network; give (stride, offset) and input_size")
+    size = input_size or (int(packed.grid[0, 0]), int(packed.grid[0, 1]))
+    grid = make_grid(alignment, None, (height, width), size)
+    chosen = choose(backend, threads)
+    try:
+        if thresholds is not None:
+            fixed = checked_thresholds(thresholds, units)
+            counter = Counter(fixed, grid, packed, vocabulary, category_rule)
+            counter.add(chosen.keep(activations, fixed, 0), 0, images, chosen)
+            return LayerResult(name, counter.counts, fixed, vocabulary, grid, np.arange(units))
+        peaks = peaks_of(activations, quantile, chosen)
+    except NonFiniteError as error:
+        raise nonfinite(name, error, str(error.image)) from None
+    return score_peaks(peaks, grid, packed, vocabulary, name=name, category_rule=category_rule, backend=chosen)
+
+
+def _packed(labels: Any, vocabulary: Vocabulary | None) -> tuple[PackedLabels, Vocabulary]:
+    if hasattr(labels, "labels") and hasattr(labels, "vocabulary"):  # a ConceptDataset
+        vocabulary = labels.vocabulary
+        return PackedLabels.pack((labels.labels(i) for i in range(len(labels))), labels.vocabulary), vocabulary
+    if isinstance(labels, np.ndarray):
+        if labels.ndim != 3 or not np.issubdtype(labels.dtype, np.integer):
+            raise ShapeError(f"expected integer labels [N, Y, X], got {labels.dtype} {list(labels.shape)}")
+        if vocabulary is None:
+            numbers = np.unique(labels[labels != 0]).astype(np.int64)
+            names = tuple(str(number) for number in numbers)
+            vocabulary = Vocabulary(numbers, names, np.zeros(len(numbers), np.int32), ("concept",))
+        labels = [ImageLabels(image[None].astype(np.int32)) for image in labels]
+    if vocabulary is None:
+        raise ArgumentError("a vocabulary is needed to name the concepts of these labels: give vocabulary=")
+    if isinstance(labels, PackedLabels):
+        return labels, vocabulary
+    return PackedLabels.pack(labels, vocabulary), vocabulary

@@ -1,0 +1,62 @@
+"""A result in a few lines of text, and as JSON."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from .run_result import Dissection, LayerResult
+
+
+def layer_text(layer: LayerResult, iou_threshold: float = 0.04, best: int = 10) -> str:
+    """Detectors and unique detectors by category, and the best units, as a table for a terminal."""
+    detectors, unique = layer.detectors(iou_threshold), layer.unique_detectors(iou_threshold)
+    grid, units = layer.grid, layer.units(iou_threshold)
+    wide = max(12, *(len(name) + 2 for name in detectors))
+    lines = [
+        f"{layer.name}: {len(units)} units of {grid.size[0]}×{grid.size[1]}, {grid}",
+        "",
+        f"  {'category':<{wide}}{'detectors':>10}{'unique':>8}",
+        *(f"  {name:<{wide}}{detectors[name]:>10}{unique[name]:>8}" for name in detectors),
+        f"  {'total':<{wide}}{sum(detectors.values()):>10}{sum(unique.values()):>8}",
+    ]
+    ranked = sorted((row for row in units if row.label), key=lambda row: (-row.iou, row.unit))[:best]
+    if ranked:
+        lines += ["", f"  {'unit':>6}  {'concept':<24}{'category':<{wide}}{'IoU':>7}{'chance':>8}"]
+        lines += [
+            f"  {row.unit:>6}  {row.label:<24}{row.category:<{wide}}{row.iou:>7.3f}{row.chance:>8.3f}" for row in ranked
+        ]
+    return "\n".join(lines)
+
+
+def result_text(result: Dissection, folder: Path | None, iou_threshold: float = 0.04) -> str:
+    """All layers, how long the run took and, where it was written, what may come next."""
+    layers = [layer_text(layer, iou_threshold) for layer in result.values()]
+    seconds = ", ".join(f"{name} {value:.1f}" for name, value in result.run["timings"].items())
+    lines = [f"{result.run['data']['images']} images; seconds: {seconds}"]
+    if folder is not None:
+        lines.append(f"written to {folder}; pictures: netdissect-fast report {folder}{_data_option(result.run)}")
+    return "\n\n".join([*layers, "\n".join(lines)])
+
+
+def _data_option(run: dict[str, Any]) -> str:
+    """What a report has to be told of a data set that a function of the user's gave."""
+    source = run["data"].get("source")
+    while isinstance(source, dict) and isinstance(source.get("of"), dict):
+        source = source["of"]
+    return f" --data {source['spec']}" if isinstance(source, dict) and source.get("kind") == "function" else ""
+
+
+def result_json(result: Dissection, iou_threshold: float = 0.04) -> dict[str, Any]:
+    """The same, and every unit, for programs."""
+    return {
+        "run": result.run,
+        "layers": {
+            name: {
+                "detectors": layer.detectors(iou_threshold),
+                "unique_detectors": layer.unique_detectors(iou_threshold),
+                "units": [row._asdict() for row in layer.units(iou_threshold)],
+            }
+            for name, layer in result.items()
+        },
+    }

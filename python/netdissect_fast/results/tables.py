@@ -1,0 +1,297 @@
+"""Tables of units: one row a unit, as NetDissect's result.csv, JSON, pandas or Parquet."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from ..concepts import Vocabulary
+from ..csv_tables import Table, read_table
+from ..errors import ArgumentError, DataError, require
+from ..scoring.counts import CountRule, UnitLabels
+from ..storage import atomic_file
+from ..types import Array, Float64Array, Int64Array
+
+if TYPE_CHECKING:
+    from .run_result import LayerResult
+
+_HEAD = ("unit", "category", "label", "score")
+_FIELDS = ("label", "truth", "activation", "intersect", "iou")
+_TAIL = ("threshold", "chance")  # ours, after NetDissect's columns
+_SURE = ("p", "q")  # after these, where a null was asked for
+
+
+class UnitRow(NamedTuple):
+    """One unit: its number (0-based), overall label and category ("" = none), and how good the label is.
+
+    iou of the label; chance: the IoU a random mask of the same size would reach; threshold: T; detector: IoU
+    above the IoU threshold; q: the share of chance among units as good (``Null``), NaN where it was not asked.
+    """
+
+    unit: int
+    label: str
+    category: str
+    iou: float
+    chance: float
+    threshold: float
+    detector: bool
+    q: float = math.nan
+
+
+@dataclass(frozen=True)
+class UnitTable:
+    """The best concept of every unit in every category: what a result.csv holds.
+
+    name        of the layer, or of the file
+    vocabulary  names and categories of the concepts
+    unit        int64 [U]: the units' numbers, 0-based
+    labels      the best concept of each unit in each category, and its IoU
+    truth, activation, intersection   int64 [U, categories]: pixels of that concept, of the unit's mask in images that
+                carry the category, and of both together
+    threshold, chance   float64 [U]: T, and the chance level of the overall label; NaN where a file does not tell
+    p, q        float64 [U]: how likely chance scores as high (``Null``); None where it was not asked
+    """
+
+    name: str
+    vocabulary: Vocabulary
+    unit: Int64Array
+    labels: UnitLabels
+    truth: Int64Array
+    activation: Int64Array
+    intersection: Int64Array
+    threshold: Float64Array
+    chance: Float64Array
+    p: Float64Array | None = None
+    q: Float64Array | None = None
+
+    def __repr__(self) -> str:
+        return f"UnitTable({self.name!r}: {len(self)} units; {', '.join(self.vocabulary.categories)})"
+
+    def __len__(self) -> int:
+        return len(self.unit)
+
+    @classmethod
+    def of(cls, layer: LayerResult) -> UnitTable:
+        """The table of a dissected layer."""
+        labels, counts = layer.labels, layer.counts
+        units = np.arange(len(layer.thresholds))
+        known = labels.concept >= 0
+        concept = np.where(known, labels.concept, 0)
+        if not len(layer.vocabulary):
+            nothing = np.zeros(concept.shape, np.int64)
+            truth, intersection, chance = nothing, nothing, np.zeros(len(units))
+        else:
+            truth = np.where(known, counts.concept_area[concept], 0)
+            intersection = np.where(known, counts.intersection[units[:, None], concept], 0)
+            top = labels.top()[1]
+            chance = np.where(top >= 0, layer.chance[units, np.maximum(top, 0)], 0.0)
+        thresholds, score = layer.thresholds.astype(np.float64), labels.top()[2]
+        sure = (None, None) if layer.null is None else (layer.null.p_values(score), layer.null.q_values(score))
+        return cls(
+            layer.name, layer.vocabulary, layer.unit_numbers, labels, truth, counts.unit_area, intersection,
+            thresholds, chance, *sure,
+        )  # fmt: skip
+
+    @cached_property
+    def top(self) -> tuple[Array, Array, Float64Array]:
+        """Overall label of each unit: category, concept (−1: none) and IoU, as ``UnitLabels.top``."""
+        return self.labels.top()
+
+    @cached_property
+    def ranked(self) -> Int64Array:
+        """Positions of the units by descending IoU of the overall label, ties to the smaller unit; int64 [U]."""
+        return np.lexsort((self.unit, -self.top[2])).astype(np.int64)
+
+    def rows(self, iou_threshold: float = 0.04) -> list[UnitRow]:
+        """One row a unit, in the order of units."""
+        names, categories = self.vocabulary.names, self.vocabulary.categories
+        return [
+            UnitRow(
+                int(self.unit[u]),
+                names[concept] if concept >= 0 else "",
+                categories[category] if concept >= 0 else "",
+                float(score),
+                float(self.chance[u]),
+                float(self.threshold[u]),
+                bool(score > iou_threshold),
+                math.nan if self.q is None else float(self.q[u]),
+            )
+            for u, (category, concept, score) in enumerate(zip(*self.top, strict=True))
+        ]
+
+    def detectors(self, iou_threshold: float = 0.04, count: CountRule = "top_label") -> dict[str, int]:
+        """Units that detect a concept, by category; see ``LayerResult.detectors``."""
+        return self._by_category(self.labels.detectors(iou_threshold, count))
+
+    def unique_detectors(self, iou_threshold: float = 0.04, count: CountRule = "top_label") -> dict[str, int]:
+        """Distinct concepts that are detected, by category; see ``LayerResult.unique_detectors``."""
+        return self._by_category(self.labels.unique_detectors(iou_threshold, count))
+
+    def _by_category(self, numbers: Int64Array) -> dict[str, int]:
+        return dict(zip(self.vocabulary.categories, numbers.tolist(), strict=True))
+
+    def detected(self, iou_threshold: float = 0.04) -> dict[tuple[str, str], int]:
+        """(category, concept) → units whose overall label it is with an IoU above the threshold; most units first.
+
+        Within a category in the data set's order: the bars of the paper's figures.
+        """
+        found: dict[tuple[str, str], int] = {}
+        for row in self.rows(iou_threshold):
+            if row.detector:
+                found[row.category, row.label] = found.get((row.category, row.label), 0) + 1
+        place = {name: i for i, name in enumerate(self.vocabulary.categories)}
+        return dict(sorted(found.items(), key=lambda item: (place[item[0][0]], -item[1], item[0][1])))
+
+    @property
+    def columns(self) -> list[str]:
+        """Names of result.csv's columns."""
+        by_category = [f"{category}-{field}" for category in self.vocabulary.categories for field in _FIELDS]
+        return [*_HEAD, *by_category, *_TAIL, *(() if self.q is None else _SURE)]
+
+    def records(self) -> list[dict[str, Any]]:
+        """One dict a unit, in the order of units, with result.csv's columns; ``unit`` counts from 0 here."""
+        names, categories = self.vocabulary.names, self.vocabulary.categories
+        columns = [(f"{category}-{field}", c, field) for c, category in enumerate(categories) for field in _FIELDS]
+        pixels = {"truth": self.truth, "activation": self.activation, "intersect": self.intersection}
+        values = {field: array.tolist() for field, array in pixels.items()}
+        values["iou"] = self.labels.score.tolist()
+        values["label"] = [[names[n] if n >= 0 else "" for n in row] for row in self.labels.concept]
+        return [
+            {
+                "unit": row.unit,
+                "category": row.category,
+                "label": row.label,
+                "score": row.iou,
+                **{name: values[field][u][c] for name, c, field in columns},
+                "threshold": row.threshold,
+                "chance": row.chance,
+                **({} if self.p is None or self.q is None else {"p": float(self.p[u]), "q": float(self.q[u])}),
+            }
+            for u, row in enumerate(self.rows())
+        ]
+
+    def to_csv(self) -> str:
+        """NetDissect's result.csv (SPEC 6): units from 1, by descending score; our own columns at the end."""
+        records = self.records()
+        text = io.StringIO()
+        writer = csv.DictWriter(text, self.columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows({**records[u], "unit": records[u]["unit"] + 1} for u in self.ranked)
+        return text.getvalue()
+
+    def to_json(self) -> str:
+        """A JSON list of ``records``; what is unknown (NaN) as null."""
+        records = [
+            {name: None if isinstance(v, float) and not math.isfinite(v) else v for name, v in record.items()}
+            for record in self.records()
+        ]
+        return json.dumps(records, ensure_ascii=False, indent=1) + "\n"
+
+    def to_pandas(self) -> Any:
+        """A pandas.DataFrame of ``records``. MissingExtra without pandas."""
+        return require("pandas", "pandas").DataFrame(self.records(), columns=self.columns)
+
+    def save(self, path: str | Path) -> None:
+        """Write the table, atomically, in the format of the name: .csv, .json or .parquet.
+
+        Raises ArgumentError for another name, OutputError where it cannot be written, MissingExtra where Parquet
+        needs packages that are not installed.
+        """
+        path = Path(path)
+        if path.suffix not in (".csv", ".json", ".parquet"):
+            raise ArgumentError(f"a table is saved as .csv, .json or .parquet, not as {path.name!r}")
+        if path.suffix == ".parquet":
+            require("pyarrow", "pandas")
+            content = self.to_pandas().to_parquet(index=False)
+        else:
+            content = (self.to_csv() if path.suffix == ".csv" else self.to_json()).encode()
+        with atomic_file(path) as file:
+            file.write(content)
+
+
+def compare_csv(path: str | Path) -> UnitTable:
+    """Read anybody's NetDissect result.csv, NetDissect-Lite's tally.csv or ours, to be shown beside other results.
+
+    Categories come in the order of the file's columns; numbers, also IoU, are taken as they stand in it. A category's
+    empty label is no label, whatever its IoU. Raises DataError, with the line, for a file that is not such a table.
+    """
+    table = read_table(Path(path), ("unit",))
+    categories = tuple(name.removesuffix("-label") for name in table.columns if name.endswith("-label"))
+    wanted = [f"{category}-{field}" for category in categories for field in _FIELDS]
+    missing = [name for name in wanted if name not in table.columns]
+    if missing or not categories:
+        names = ", ".join(missing) or "object-label, object-truth, object-activation, object-intersect, object-iou"
+        raise DataError(table.path, f"is no NetDissect result.csv: it has no column {names}")
+    if not table.rows:
+        raise DataError(table.path, "has no units")
+    lines = sorted(table.rows, key=lambda row: _unit(table, *row))
+    units: dict[int, int] = {}
+    for line, cells in lines:
+        if units.setdefault(_unit(table, line, cells), line) != line:
+            raise table.error(line, f"unit {_unit(table, line, cells)} is listed twice")
+    labels = [[table.text(cells, f"{category}-label") for category in categories] for _, cells in lines]
+    vocabulary, concept = _vocabulary(labels, categories)
+    shape = len(lines), len(categories)
+    pixels = {field: np.zeros(shape, np.int64) for field in ("truth", "activation", "intersect")}
+    score = np.zeros(shape)
+    for u, (line, cells) in enumerate(lines):
+        for c, category in enumerate(categories):
+            for field, array in pixels.items():
+                array[u, c] = _whole(table, line, cells, f"{category}-{field}")
+            score[u, c] = table.number(line, cells, f"{category}-iou")
+    if (score > 1).any():
+        u, c = np.argwhere(score > 1)[0]
+        raise table.error(lines[u][0], f"{categories[c]}-iou must lie between 0 and 1, got {score[u, c]}")
+    score[concept < 0] = 0
+    ours = {name: np.array([_unknown(table, row, name) for row in lines]) for name in (*_TAIL, *_SURE)}
+    sure = [ours[name] if name in table.columns else None for name in _SURE]
+    return UnitTable(
+        Path(path).stem, vocabulary, np.array(list(units), np.int64) - 1, UnitLabels(concept, score),
+        pixels["truth"], pixels["activation"], pixels["intersect"], ours["threshold"], ours["chance"],
+        *sure,
+    )  # fmt: skip
+
+
+def _unit(table: Table, line: int, cells: list[str]) -> int:
+    unit = table.integer(line, cells, "unit")
+    if not unit:
+        raise table.error(line, "unit must be 1 or more: NetDissect's files count units from 1")
+    return unit
+
+
+def _whole(table: Table, line: int, cells: list[str], column: str) -> int:
+    number = table.number(line, cells, column)
+    if number != math.floor(number) or number >= 2**53:
+        raise table.error(line, f"{column} must be a whole number of pixels, got {number}")
+    return int(number)
+
+
+def _unknown(table: Table, row: tuple[int, list[str]], column: str) -> float:
+    """One of our own columns, which may be negative; NaN where the file does not have it."""
+    text = table.text(row[1], column)
+    try:
+        return float(text) if text else math.nan
+    except ValueError:
+        raise table.error(row[0], f"{column} must be a number, got {text[:40]!r}") from None
+
+
+def _vocabulary(labels: list[list[str]], categories: tuple[str, ...]) -> tuple[Vocabulary, Any]:
+    """The labels that occur, as a vocabulary, and each as its column, int32 [U, categories]; −1 for none."""
+    found = sorted({(c, name) for row in labels for c, name in enumerate(row) if name})
+    column = {key: i for i, key in enumerate(found)}
+    vocabulary = Vocabulary(
+        np.arange(1, len(found) + 1),
+        tuple(name for _, name in found),
+        np.array([c for c, _ in found], np.int32),
+        categories,
+    )
+    concept = np.array([[column.get((c, name), -1) for c, name in enumerate(row)] for row in labels], np.int32)
+    return vocabulary, concept

@@ -1,0 +1,165 @@
+"""What of a run is done, what is left for this process, and checkpoints on the way."""
+
+from __future__ import annotations
+
+import shutil
+import time
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..errors import ArgumentError, OutputError
+from ..results.run_result import Dissection
+from ..scoring.peaks import tail_rank
+from ..storage import only_writer, remove_tree, remove_unfinished, require_unheld, require_writable
+from .collectors import State
+from .parts import PARTS, Piece, find_pieces, remove_pieces, save_piece
+from .plans import LayerPlan
+from .ranks import Alone
+from .records import ResumeWarning
+from .spans import Span, missing, shard_of, share
+
+Shard = tuple[int, int]  # number from 0, of how many
+
+_SHARE = 20  # times as long as the last checkpoint took until the next, at least
+
+
+@dataclass
+class Work:
+    """The images of a run.
+
+    todo     spans left for this process, in whole batches
+    pieces   what is there already, on rank 0
+    """
+
+    out: Path | None
+    record: Mapping[str, Any]
+    plans: Mapping[str, LayerPlan]
+    shard: Shard | None
+    every: float  # seconds between checkpoints
+    todo: list[Span]
+    pieces: list[Piece]
+    _written: Path | None = None
+    _due: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._due = time.monotonic() + self.every
+
+    def load(self) -> list[dict[str, State]]:
+        """What the pieces hold, by layer. DataError where one is broken."""
+        return [piece.states() for piece in self.pieces]
+
+    def reached(self, span: Span, last: int, states: Callable[[], Mapping[str, State]]) -> None:
+        """Note that the images of ``span`` up to ``last`` are done: now and then, and at the end of a shard, on disk.
+
+        A checkpoint that cannot be written is a ResumeWarning, the end of a shard an OutputError.
+        """
+        ended = self.shard is not None and last == span.last
+        if self.out is None or not (ended or time.monotonic() >= self._due):
+            return
+        begun = time.monotonic()
+        try:
+            done = Span(span.first, last)
+            self._written = save_piece(self.out, done, self.record, self.plans, states(), self.shard)
+        except OutputError as error:
+            if ended:
+                raise
+            warnings.warn(f"no checkpoint at image {last}, the run goes on: {error}", ResumeWarning, stacklevel=2)
+        took = time.monotonic() - begun
+        self._due = time.monotonic() + (max(self.every, _SHARE * took) if self.every else 0)
+
+    def save(self, result: Dissection, ranks: Alone) -> None:
+        """Write the result on rank 0, then remove all pieces. OutputError on every rank where that fails."""
+        out = self.out
+        if out is not None:
+            ranks.share(lambda: result.save(out))
+            ranks.share(lambda: remove_pieces(out))
+            if self._written is not None:  # on a machine of its own
+                remove_tree(self._written)
+
+
+@contextmanager
+def begin(
+    out: Path | None,
+    shard: Shard | None,
+    record: Mapping[str, Any],
+    plans: Mapping[str, LayerPlan],
+    *,
+    ranks: Alone,
+    resume: bool,
+    every: float,
+) -> Iterator[Work]:
+    """Hold the run's folder, and find what is done and what is left.
+
+    Raises InUse, OutputError, DataError for a broken piece, ResumeMismatch where one is of another run; on every rank.
+    """
+    images, batch_size = record["data"]["images"], record["settings"]["batch_size"]
+    whole = Span(0, images) if shard is None else shard_of(images, batch_size, *shard)
+    with ExitStack() as held:
+
+        def look() -> list[Piece]:
+            if out is None:
+                return []
+            _require_space(out, plans.values(), images, record["settings"]["quantile"])
+            held.enter_context(_writer(out, shard))
+            if shard is None:
+                remove_unfinished(out)
+            require_writable(out)
+            if not resume:
+                remove_pieces(out, None if shard is None else whole)
+            return find_pieces(out, record, whole)
+
+        pieces = ranks.share(look)
+        left = missing(whole, [piece.span for piece in pieces])
+        todo = share(left, batch_size, ranks.rank, ranks.size)
+        yield Work(out, record, plans, shard, every, todo, pieces if ranks.rank == 0 else [])
+
+
+@contextmanager
+def _writer(out: Path, shard: Shard | None) -> Iterator[None]:
+    """Be the only writer of a run's folder, or of a shard in it while nobody writes the whole."""
+    if shard is None:
+        with only_writer(out):
+            require_no_shards(out)
+            yield
+        return
+    with only_writer(out / PARTS, ".shard-{}-of-{}.lock".format(*shard)):
+        require_unheld(out)
+        yield
+
+
+def require_no_shards(out: Path) -> None:
+    """Raise InUse where a shard of the run is being written."""
+    for lock in (out / PARTS).glob(".shard-*.lock"):
+        require_unheld(lock.parent, lock.name)
+
+
+def _require_space(out: Path, plans: Iterable[LayerPlan], images: int, quantile: str | None) -> None:
+    """Raise OutputError where not even the values above the thresholds would fit, which is the least a result holds."""
+    if quantile is None:
+        return
+    ranks = ((plan.units, tail_rank(quantile, images * plan.grid.size[0] * plan.grid.size[1])) for plan in plans)
+    least = sum(4 * units * (rank - 1) for units, rank in ranks)
+    free = shutil.disk_usage(out).free
+    if free < least:
+        raise OutputError(
+            f"cannot write {out}: the result will need at least {least / 1e6:.0f} MB, {free / 1e6:.0f} MB are free; "
+            "free some space, choose another --out, or dissect fewer layers or units"
+        )
+
+
+def checked_shard(shard: Any, out: Path | None) -> Shard | None:
+    """The shard asked for. ArgumentError where it is none, or the run has no folder."""
+    if shard is None:
+        return None
+    try:
+        index, count = (int(part) for part in shard)
+    except (TypeError, ValueError):
+        raise ArgumentError(f"shard must be (number from 0, how many), such as (3, 16); got {shard!r}") from None
+    shard_of(1, 1, index, count)
+    if out is None:
+        raise ArgumentError("a shard is kept in the run's folder: give out=")
+    return index, count

@@ -1,0 +1,259 @@
+"""estimate(): what a run of dissect() will need, from a few batches of its images; nothing is written."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from ..concepts import PackedLabels
+from ..data.dataset import ConceptDataset, Subset
+from ..data.input.batches import Preprocessing, image_batches
+from ..data.label_cache import cached_labels, decoding_threads
+from ..errors import ArgumentError
+from ..geometry.grids import Alignment, Grid
+from ..network.hooks import Tokens, watch
+from ..scoring.backends import Backend, choose
+from ..scoring.counts import CategoryRule
+from ..scoring.peaks import SMALL, Quantile, exact_quantile, tail_rank
+from .collectors import Collector, finish_layer
+from .plans import LayerPlan
+from .preparation import device_and_dtype, prepare
+from .ranks import Alone
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+
+    from ..network.hooks import Transforms
+    from ..network.layers import Layers
+
+_FEWEST = 8  # activations above a threshold that a share is estimated from
+_LARGEST = Fraction(999_999, 1_000_000)  # quantile
+_HEADER = 16  # bytes of a crop beside its values
+
+
+@dataclass(frozen=True)
+class LayerEstimate:
+    """What one layer will need; bytes.
+
+    units, grid    U, and where the H×W positions sit on the input
+    dense_bytes    all its activations in float32, which are never held
+    store_bytes    the peaks at the end
+    peak_bytes     the peaks at any time, at most
+    counter_bytes  I, A, G and the pixels, exactly
+    """
+
+    name: str
+    units: int
+    grid: Grid
+    dense_bytes: int
+    store_bytes: int
+    peak_bytes: int
+    counter_bytes: int
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a run will need.
+
+    layers         by name
+    images         of the data set; ``sampled``: that this is estimated from
+    label_bytes    packed labels, on disk and mapped; ``labels_cached``: they are there already, and this is their size
+    seconds        of "labels" (packing, beside the rest), "forward" (loading and the network), "keep" and "count"
+    """
+
+    layers: Mapping[str, LayerEstimate]
+    images: int
+    sampled: int
+    label_bytes: int
+    labels_cached: bool
+    seconds: Mapping[str, float]
+
+    def __str__(self) -> str:
+        """A table for a terminal."""
+        titles = ("layer", "units", "grid", "store", "at most", "counters", "dense")
+        rows = [
+            (e.name, str(e.units), "×".join(map(str, e.grid.size)), *map(_size, (e.store_bytes, e.peak_bytes)),
+             _size(e.counter_bytes), _size(e.dense_bytes))
+            for e in self.layers.values()
+        ]  # fmt: skip
+        widths = [max(len(row[i]) for row in (titles, *rows)) for i in range(len(titles))]
+        table = ["  ".join([row[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True))])
+                 for row in (titles, *rows)]  # fmt: skip
+        labels = f"packed labels: {_size(self.label_bytes)}, {'cached' if self.labels_cached else 'to be packed'}"
+        parts = ", ".join(f"{name} {_duration(seconds)}" for name, seconds in self.seconds.items())
+        total = _duration(sum(self.seconds.values()))
+        head = f"estimated for {self.images} images from {self.sampled}:"
+        return "\n".join([head, "", *table, "", labels, f"time: {total} ({parts})"])
+
+    def to_json(self) -> dict[str, Any]:
+        """The same for programs; bytes and seconds."""
+        layers = {name: {**vars(layer), "grid": layer.grid.to_json()} for name, layer in self.layers.items()}
+        return {**vars(self), "layers": layers, "seconds": dict(self.seconds)}
+
+
+def estimate(
+    model: nn.Module,
+    data: ConceptDataset,
+    layers: Layers,
+    *,
+    quantile: Quantile = 0.005,
+    alignment: Alignment = "receptive_field",
+    transform: Transforms = None,
+    tokens: Tokens | Mapping[str, Tokens] | None = None,
+    units: slice | Any | None = None,
+    category_rule: CategoryRule = "image",
+    preprocess: Preprocessing | None = None,
+    crop: Literal["error", "allow"] = "error",
+    batch_size: int = 32,
+    device: str = "auto",
+    backend: str = "auto",
+    threads: int | None = None,
+    workers: int = 0,
+    cache: str | Path | None = None,
+    batches: int = 3,
+) -> Estimate:
+    """Estimate memory and time of ``dissect`` with the same arguments, from a few batches; writes nothing.
+
+    ``batches`` are spread over the data set; the first runs once more beforehand, not timed. The store is estimated
+    from the peaks of these images at their own quantile: their thresholds may be far from those of all images,
+    but the share of activations that is kept hardly depends on it. The other arguments are those of ``dissect``,
+    whose errors are raised here too.
+
+    Returns
+    -------
+    Estimate
+        print it for a table.
+    """
+    exact = exact_quantile(quantile)
+    if batches < 1:
+        raise ArgumentError(f"batches must be at least 1, got {batches}")
+    where = device_and_dtype(model, device)
+    chosen = choose(backend, threads, where[0].type)
+    options: dict[str, Any] = {"transform": transform, "tokens": tokens}
+    prepared = prepare(
+        model, data, layers, where=where, options=options, alignment=alignment, units=units, preprocess=preprocess,
+        crop=crop, batch_size=batch_size,
+    )  # fmt: skip
+    size = min(batch_size, len(data))
+    sample = _spread(data, size, batches)
+    begun = time.perf_counter()
+    packed = PackedLabels.pack((sample.labels(i) for i in range(len(sample))), data.vocabulary)
+    packing = (time.perf_counter() - begun) / decoding_threads(threads)
+    sampled = {
+        name: _Sampled(plan, sample, exact, (chosen, category_rule, lambda: packed))
+        for name, plan in prepared.plans.items()
+    }
+    position = 0  # of the batch in the sample; below 0: warming up
+
+    def consume(name: str, maps: Tensor) -> None:
+        if position >= 0:
+            sampled[name].add(maps, position)
+
+    shown = Subset(sample, [*range(size), *range(len(sample))])
+    with watch(model, layers, consume, **options) as run:
+        for first, batch in image_batches(shown, prepared.preprocess, size, workers):
+            position = first - size
+            run(batch.to(*where), [shown.name(i) for i in range(first, first + len(batch))])
+            if first == 0:
+                begun = _now(where[0])
+        wall = _now(where[0]) - begun
+    keep = sum(layer.seconds for layer in sampled.values())
+    begun = time.perf_counter()
+    estimates = {name: layer.estimate(data) for name, layer in sampled.items()}
+    counting = time.perf_counter() - begun
+    there, scale = cached_labels(data, cache), len(data) / len(sample)
+    seconds = {"labels": 0.0 if there else packing, "forward": wall - keep, "keep": keep, "count": counting}
+    return Estimate(
+        estimates,
+        images=len(data),
+        sampled=len(sample),
+        label_bytes=_nbytes(there) if there else round(scale * _nbytes(packed)),
+        labels_cached=there is not None,
+        seconds={name: scale * value for name, value in seconds.items()},
+    )
+
+
+class _Sampled:
+    """One layer's peaks of the sampled images: at their own quantile, and at twice as much (before a pruning)."""
+
+    def __init__(
+        self,
+        plan: LayerPlan,
+        sample: ConceptDataset,
+        quantile: Fraction,
+        rest: tuple[Backend, CategoryRule, Callable[[], PackedLabels]],
+    ) -> None:
+        self.plan, self.quantile, self.seconds = plan, quantile, 0.0
+        positions = len(sample) * plan.grid.size[0] * plan.grid.size[1]
+        # Of small maps few images hold hardly a position above T: there a larger share is kept, and scaled down.
+        self.above = above = min(max(_FEWEST, round(quantile * positions)), max(1, positions // 2 - 1))
+        self.sample, self.rest = sample, rest
+        backend, rule, labels = rest
+        self.kept, self.unpruned = (
+            Collector(plan, labels, sample, backend, min(Fraction(n * above, positions), _LARGEST), rule)
+            for n in (1, 2)
+        )
+
+    def add(self, maps: Tensor, first_image: int) -> None:
+        self.unpruned.add(maps, first_image)
+        begun = time.perf_counter()
+        self.kept.add(maps, first_image)
+        self.seconds += time.perf_counter() - begun
+
+    def estimate(self, data: ConceptDataset) -> LayerEstimate:
+        """For all of ``data``; counts the sample, to be timed."""
+        backend, rule, labels = self.rest
+        words, states = self.sample.vocabulary, [self.kept.state()]
+        counts = finish_layer(self.plan, states, labels(), words, rule, backend, Alone()).counts
+        self.unpruned.peaks.finish()
+        grid, units = self.plan.grid, self.plan.units
+        positions = len(data) * grid.size[0] * grid.size[1]
+        scale = (tail_rank(self.quantile, positions) - 1) / self.above
+        store, most = (scale * part.peaks.crops.nbytes for part in (self.kept, self.unpruned))
+        dense = 4 * units * positions
+        return LayerEstimate(
+            self.plan.name,
+            units,
+            grid,
+            dense_bytes=dense,
+            store_bytes=round(store) + 4 * units,
+            peak_bytes=round(max(most, min(dense + _HEADER * units * len(data), SMALL))) + 4 * units,
+            counter_bytes=sum(array.nbytes for array in vars(counts).values()),
+        )
+
+
+def _spread(data: ConceptDataset, size: int, batches: int) -> Subset:
+    """Some of the full batches that a run would see, evenly spread."""
+    there = len(data) // size
+    batches = min(batches, there)
+    numbers = [(2 * i + 1) * there // (2 * batches) for i in range(batches)]
+    return Subset(data, [i for number in numbers for i in range(number * size, (number + 1) * size)])
+
+
+def _now(device: torch.device) -> float:
+    """Seconds, once the device has done what it was told to."""
+    if device.type == "cuda":
+        import torch
+
+        torch.cuda.synchronize(device)
+    return time.perf_counter()
+
+
+def _nbytes(labels: PackedLabels) -> int:
+    return sum(array.nbytes for array in vars(labels).values())
+
+
+def _size(nbytes: float) -> str:
+    power = min(4, max(0, len(str(round(nbytes))) - 1) // 3)
+    return f"{nbytes / 1000**power:.3g} {('B', 'kB', 'MB', 'GB', 'TB')[power]}"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.1f} s" if seconds < 9.95 else f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 90 * 60 else f"{seconds / 3600:.1f} h"

@@ -1,0 +1,131 @@
+"""merge(): the result of a run from the pieces that its shards left; the network is not needed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+from ..data.dataset import ConceptDataset
+from ..data.label_cache import packed_labels
+from ..data.sources import check_same, data_of_run
+from ..errors import ArgumentError
+from ..results.run_result import Dissection
+from ..scoring.backends import choose
+from ..storage import only_writer, remove_unfinished, require_unheld
+from .checkpoints import require_no_shards
+from .collectors import finish_layer
+from .parts import Piece, find_pieces, remove_pieces, require_disjoint
+from .ranks import Alone
+from .records import require_same
+from .spans import Span, missing, shard_of
+
+
+def merge(
+    folders: str | Path | Sequence[str | Path],
+    out: str | Path | None = None,
+    *,
+    data: ConceptDataset | str | Path | None = None,
+    backend: str = "auto",
+    threads: int | None = None,
+    cache: str | Path | None = None,
+    progress: bool = False,
+) -> Dissection:
+    """Put the shards of a run together, exactly as if one process had seen all images.
+
+    Parameters
+    ----------
+    folders :
+        the ``out`` of the shards: one folder, or several where each machine had its own.
+    out :
+        folder to write the result to; default: the folder of the shards, if it is one. The shards are removed
+        from there, and left alone in other folders.
+    data :
+        the data set, or the folder where it is now; default: where the shards found it.
+    backend, threads, cache :
+        as for ``dissect``.
+    progress :
+        show a progress bar where labels are packed.
+
+    Raises
+    ------
+    ArgumentError
+        shards are missing, come twice, or are of another data set than ``data``; the message says which.
+    ResumeMismatch
+        a shard has other settings, model or data than the first.
+    DataError, InUse, OutputError
+        a shard is broken, or is still being written; the result cannot be written.
+    """
+    sources = [Path(folder) for folder in ([folders] if isinstance(folders, str | Path) else folders)]
+    if not sources or (out is None and len(sources) > 1):
+        raise ArgumentError("say where the result goes (out=), and give at least one folder of shards")
+    target = Path(out) if out is not None else sources[0]
+    for folder in sources:
+        if not folder.is_dir():
+            raise ArgumentError(f"{folder} is no folder of shards")
+    chosen = choose(backend, threads)
+    with ExitStack() as held:
+        held.enter_context(only_writer(target))
+        for folder in sources:
+            if folder.resolve() != target.resolve():
+                require_unheld(folder)
+            require_no_shards(folder)
+        remove_unfinished(target)
+        pieces = _all_pieces(sources)
+        record, plans = pieces[0].record, pieces[0].plans
+        if data is None or isinstance(data, str | Path):
+            data = data_of_run(record, None if data is None else Path(data))
+        check_same(data, record)
+        begun = time.perf_counter()
+        packed = packed_labels(data, cache, threads, progress)
+        clock = {"labels": time.perf_counter() - begun}
+
+        begun = time.perf_counter()
+        result = Dissection({}, record, data)
+        states = [piece.states() for piece in pieces]
+        for name, plan in plans.items():
+            mine = [state.pop(name) for state in states]
+            rule = record["settings"]["category_rule"]
+            result.layers[name] = finish_layer(plan, mine, packed, data.vocabulary, rule, chosen, Alone())
+        clock["count"] = time.perf_counter() - begun
+        result.run["timings"] = {name: round(seconds, 3) for name, seconds in clock.items()}
+        result.save(target)
+        remove_pieces(target)
+    return result
+
+
+def _all_pieces(folders: Sequence[Path]) -> list[Piece]:
+    """The pieces in all folders, which together must be one whole run."""
+    pieces = [piece for folder in folders for piece in find_pieces(folder)]
+    names = ", ".join(map(str, folders))
+    if not pieces:
+        done = " (there is a finished result)" if any((folder / "run.json").exists() for folder in folders) else ""
+        raise ArgumentError(f"there is no shard in {names}{done}: make them with dissect --shard I/N --out FOLDER")
+    for piece in pieces[1:]:
+        require_same(piece.record, pieces[0].record, str(piece.path), f"{pieces[0].path} is taken for right")
+    require_disjoint(pieces)
+    images, batch_size = pieces[0].record["data"]["images"], pieces[0].record["settings"]["batch_size"]
+    gaps = missing(Span(0, images), [piece.span for piece in pieces])
+    if gaps:
+        ranges = ", ".join(f"{gap.first} to {gap.last - 1}" for gap in gaps)
+        shards = _lacking(pieces, gaps, images, batch_size)
+        raise ArgumentError(
+            f"of {images} images these are missing in {names}: {ranges}{shards}; run them, then merge again"
+        )
+    return sorted(pieces, key=lambda piece: piece.span)
+
+
+def _lacking(pieces: Sequence[Piece], gaps: Sequence[Span], images: int, batch_size: int) -> str:
+    """Which shards the missing images are of, where all pieces were cut alike."""
+    counts = {piece.shard[1] if piece.shard else 0 for piece in pieces}
+    count = counts.pop()
+    if counts or not count:
+        return ""
+    spans = [(index, shard_of(images, batch_size, index, count)) for index in range(count)]
+    lacking = [
+        f"{index}/{count}"
+        for index, span in spans
+        if any(gap.first < span.last and span.first < gap.last for gap in gaps)
+    ]
+    return f" (shards {', '.join(lacking)})"

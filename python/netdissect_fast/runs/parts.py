@@ -1,0 +1,183 @@
+"""Pieces of a run on disk: what was collected of some images, to be gone on with or put together.
+
+    OUT/parts/0000000-0004096/part.json                  record of the run, layers
+                              LAYER.safetensors          peaks, or counts where thresholds were given
+
+A piece appears under its name when it is whole. A checkpoint is the piece of all images so far of one process; the next
+takes its place, so of two pieces that begin alike in one folder the longer holds the shorter.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import ArgumentError, DataError
+from ..geometry.grids import Grid
+from ..results.run_result import layer_folders
+from ..scoring.counts import Counts
+from ..scoring.peaks import Peaks
+from ..storage import new_folder, read_arrays, read_json, remove_tree, write_arrays, write_json
+from ..types import Array
+from .collectors import State
+from .plans import LayerPlan
+from .records import require_same
+from .spans import Span
+
+FORMAT = 1
+PARTS = "parts"  # folder in a run's folder
+_REMEDY = "Start over with --restart (resume=False), or choose another --out"
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A piece on disk: images ``span`` of the run that ``record`` describes, perhaps of shard (i, n)."""
+
+    path: Path
+    span: Span
+    record: dict[str, Any]
+    plans: dict[str, LayerPlan]
+    shard: tuple[int, int] | None
+
+    @classmethod
+    def read(cls, path: Path) -> Piece:
+        """Read what ``save_piece`` wrote, without the arrays. DataError where it is broken or of a later format."""
+        file = path / "part.json"
+        values = read_json(file)
+        try:
+            if values["format"] != FORMAT:
+                raise DataError(file, f"was not written in format {FORMAT}; use the version that wrote it")
+            first, last = (int(edge) for edge in values["images"])
+            if not 0 <= first < last <= int(values["record"]["data"]["images"]):
+                raise ValueError(f"images {first} to {last - 1} cannot be")
+            plans = {name: _plan_from_json(name, plan) for name, plan in values["layers"].items()}
+            shard = values["shard"] and (int(values["shard"][0]), int(values["shard"][1]))
+            return cls(path, Span(first, last), values["record"], plans, shard)
+        except DataError:
+            raise
+        except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as error:
+            raise DataError(file, f"does not describe a part of a run: {error!r}") from error
+
+    def states(self) -> dict[str, State]:
+        """What was collected, by layer. DataError where a file is missing, broken or of other images."""
+        folders = layer_folders(self.plans)
+        return {
+            name: self._state(self.path / f"{folders[name]}.safetensors", plan) for name, plan in self.plans.items()
+        }
+
+    def _state(self, path: Path, plan: LayerPlan) -> State:
+        if plan.thresholds is None:
+            peaks = Peaks.load(path)
+            if (peaks.units, peaks.map_size, peaks.seen) != (plan.units, plan.grid.size, [tuple(self.span)]):
+                raise DataError(path, f"holds {peaks!r} instead of images {self.span} of {plan.units} units")
+            return peaks
+        arrays, _ = read_arrays(path)
+        try:
+            counts = Counts(*(arrays[name] for name in Counts.__dataclass_fields__))
+        except KeyError as error:
+            raise DataError(path, f"has no array {error}") from error
+        if any(array.dtype != "int64" or (array < 0).any() for array in vars(counts).values()):
+            raise DataError(path, "an area is no integer, or negative")
+        if len(counts.intersection) != plan.units or len(counts.unit_area) != plan.units:
+            raise DataError(path, f"does not hold the counts of {plan.units} units")
+        return counts
+
+
+def save_piece(
+    out: Path,
+    span: Span,
+    record: Mapping[str, Any],
+    plans: Mapping[str, LayerPlan],
+    states: Mapping[str, State],
+    shard: tuple[int, int] | None = None,
+) -> Path:
+    """Write a piece into a run's folder, then remove shorter ones that begin alike; gives its folder.
+
+    OutputError where that fails; then the shorter ones are still there.
+    """
+    folders = layer_folders(plans)
+    path = out / PARTS / f"{span.first:07}-{span.last:07}"
+    with new_folder(path) as new:
+        for name, state in states.items():
+            file = new / f"{folders[name]}.safetensors"
+            if isinstance(state, Peaks):
+                state.compact()
+                state.save(file)
+            else:
+                arrays: dict[str, Array] = dict(vars(state))
+                write_arrays(file, arrays)
+        layers = {name: _plan_to_json(plan) for name, plan in plans.items()}
+        part = {"format": FORMAT, "images": span, "shard": shard, "record": dict(record), "layers": layers}
+        write_json(new / "part.json", part)
+    for other in _folders(out):
+        if other[0] == span.first and other[1] < span.last:
+            remove_tree(other[2])
+    return path
+
+
+def find_pieces(out: Path, record: Mapping[str, Any] | None = None, within: Span | None = None) -> list[Piece]:
+    """The pieces in a run's folder, by images.
+
+    record   of the run that they must be of
+    within   only those that hold some of these images; other processes may be at the rest
+    Raises ResumeMismatch where one is of another run, DataError where one is broken, ArgumentError where images come
+    twice.
+    """
+    longest = {
+        first: path
+        for first, last, path in sorted(_folders(out))
+        if within is None or (first < within.last and within.first < last)
+    }
+    pieces = [Piece.read(path) for path in longest.values()]
+    if record is not None:
+        for piece in pieces:
+            require_same(piece.record, record, str(piece.path), _REMEDY)
+    require_disjoint(pieces)
+    return pieces
+
+
+def remove_pieces(out: Path, within: Span | None = None) -> None:
+    """Remove all pieces of a run, or those that lie within a span."""
+    if within is None:
+        remove_tree(out / PARTS)
+        return
+    for first, last, path in _folders(out):
+        if within.first <= first and last <= within.last:
+            remove_tree(path)
+
+
+def require_disjoint(pieces: Sequence[Piece]) -> None:
+    """Raise ArgumentError where an image comes in two pieces."""
+    for one, two in pairwise(sorted(pieces, key=lambda piece: piece.span)):
+        if two.span.first < one.span.last:
+            last = min(one.span.last, two.span.last) - 1
+            raise ArgumentError(
+                f"images {two.span.first} to {last} come twice, in {one.path} and in {two.path}: remove one of them"
+            )
+
+
+def _folders(out: Path) -> list[tuple[int, int, Path]]:
+    names = ((re.fullmatch(r"(\d{7,})-(\d{7,})", path.name), path) for path in (out / PARTS).glob("[0-9]*"))
+    return [(int(match[1]), int(match[2]), path) for match, path in names if match]
+
+
+def _plan_to_json(plan: LayerPlan) -> dict[str, Any]:
+    chosen = None if plan.chosen is None else plan.chosen.tolist()
+    thresholds = None if plan.thresholds is None else plan.thresholds.tolist()
+    return {"units": plan.units, "grid": plan.grid.to_json(), "chosen": chosen, "thresholds": thresholds}
+
+
+def _plan_from_json(name: str, values: Mapping[str, Any]) -> LayerPlan:
+    units = int(values["units"])
+    chosen = None if values["chosen"] is None else np.array(values["chosen"], np.int64)
+    thresholds = None if values["thresholds"] is None else np.array(values["thresholds"], np.float32)
+    for array in (chosen, thresholds):
+        if array is not None and array.shape != (units,):
+            raise ValueError(f"layer {name!r} has {units} units, not {array.shape}")
+    return LayerPlan(name, units, Grid.from_json(values["grid"]), chosen, thresholds)

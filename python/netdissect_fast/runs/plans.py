@@ -1,0 +1,103 @@
+"""What a first image tells about each layer: its units, its grid, what to do with it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..errors import ArgumentError
+from ..geometry.grids import Alignment, Grid, make_grid
+from ..geometry.tracer import GridTracer
+from ..network.hooks import pad_batch, resolve_layers, unwrap, views_of, watch
+from ..results.scores import checked_thresholds
+from ..types import Float32Array, Int64Array
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from ..network.layers import Layers
+
+
+@dataclass(frozen=True)
+class LayerPlan:
+    """How a layer will be dissected."""
+
+    name: str
+    units: int
+    grid: Grid
+    chosen: Int64Array | None  # numbers of the units asked for; None: all
+    thresholds: Float32Array | None = None  # given by the user, [U]; None: to be found from the peaks
+
+    @property
+    def unit_numbers(self) -> Int64Array:
+        """The units' numbers in the layer, int64 [U]."""
+        return np.arange(self.units) if self.chosen is None else self.chosen
+
+
+def plan_layers(
+    model: nn.Module,
+    layers: Layers,
+    options: dict[str, Any],
+    first: Tensor,  # [1, c, H, W]; any [1, ...] where nothing is to be traced
+    size: tuple[int, int],  # of the picture in pixels
+    alignment: Alignment,
+    units: Any,
+) -> dict[str, LayerPlan]:
+    """Run a first input through the network: every layer's units, map size and, where it decides, traced grid."""
+    shapes: dict[str, tuple[int, ...]] = {}
+    traced: dict[str, Any] = {}
+    first = pad_batch(unwrap(model), first)
+    tracer = GridTracer(first) if isinstance(alignment, str) and alignment == "receptive_field" else None
+
+    def look(name: str, maps: Tensor) -> None:
+        shapes[name], traced[name] = tuple(maps.shape[1:]), tracer.lookup(maps) if tracer else None
+
+    # A transform mixes units and leaves positions alone, so the grid is that of the layer itself.
+    with watch(model, layers, look, tokens=options["tokens"]) as run, tracer or nullcontext():
+        run(first)
+    if options["transform"] is not None:
+
+        def reshape(name: str, maps: Tensor) -> None:
+            shapes[name] = tuple(maps.shape[1:])
+
+        with watch(model, layers, reshape, **options) as run:
+            run(first)
+    plans = {}
+    views = views_of(options["transform"], resolve_layers(model, layers))
+    for name, layer in ((name, layer) for layer, names in views.items() for name in names):
+        count, height, width = shapes[name]
+        grid = make_grid(alignment, traced[layer], (height, width), size, layer=name)
+        chosen = None if units is None else _chosen_units(units, count, name)
+        plans[name] = LayerPlan(name, count if chosen is None else len(chosen), grid, chosen)
+    return plans
+
+
+def _chosen_units(units: Any, count: int, layer: str) -> Int64Array:
+    try:
+        chosen: Int64Array = np.arange(count)[units].astype(np.int64).reshape(-1)
+    except (IndexError, TypeError, ValueError) as error:
+        raise ArgumentError(
+            f"units={units!r} does not fit layer {layer!r}, which has {count} units: {error}"
+        ) from error
+    if len(np.unique(chosen)) != len(chosen) or not len(chosen):
+        raise ArgumentError(f"units={units!r} chooses no unit, or one twice, of the {count} of layer {layer!r}")
+    return chosen
+
+
+def with_thresholds(plans: Mapping[str, LayerPlan], thresholds: Any) -> dict[str, LayerPlan]:
+    """The plans with the user's thresholds, one array [U] or a dict of them by layer; as they are for None."""
+    if thresholds is None:
+        return dict(plans)
+    if not isinstance(thresholds, Mapping):
+        if len(plans) != 1:
+            raise ArgumentError("with several layers, thresholds must be a dict of arrays by layer name")
+        thresholds = dict.fromkeys(plans, thresholds)
+    if set(thresholds) != set(plans):
+        raise ArgumentError(f"thresholds are given for {sorted(thresholds)}, the layers are {sorted(plans)}")
+    return {
+        name: replace(plan, thresholds=checked_thresholds(thresholds[name], plan.units)) for name, plan in plans.items()
+    }

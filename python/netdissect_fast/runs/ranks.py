@@ -1,0 +1,250 @@
+"""Several processes, one run: what they agree on, exact thresholds over all their peaks, sums of their counts.
+
+Every process ("rank") looks at images of its own. What they exchange lies on the host: a few numbers a unit, and at the
+end each rank's peaks, for rank 0.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from itertools import pairwise
+from typing import Any, TypeVar
+
+import numpy as np
+
+from ..errors import ArgumentError, NetDissectError, RankError
+from ..scoring.crops import Crops
+from ..scoring.peaks import Peaks
+from ..types import Array, Float32Array, Int64Array, Uint32Array
+from .records import require_same
+
+T = TypeVar("T")
+
+_CHUNK = 1 << 24  # values looked at together; their indices need 8 bytes each
+_MESSAGE = 1 << 28  # bytes sent at once
+
+
+class Alone:
+    """A run in a single process."""
+
+    rank, size = 0, 1
+
+    def agree(self, record: Mapping[str, Any]) -> None:
+        """Raise ResumeMismatch on every rank unless all have the same model, data and settings."""
+
+    def share(self, work: Callable[[], T]) -> T:
+        """What ``work`` gives on rank 0, on every rank; what it raises there is raised on every rank."""
+        return work()
+
+    def sum(self, array: Int64Array) -> Int64Array:
+        """The sum over ranks, on every rank."""
+        return array
+
+    def finish(self, peaks: Peaks) -> Float32Array:
+        """Thresholds over the peaks of all ranks, float32 [U]; what they make superfluous is dropped from ``peaks``."""
+        return peaks.finish()
+
+    def gather(self, peaks: Peaks) -> Peaks | None:
+        """The peaks of all ranks on rank 0, None on the others."""
+        return peaks
+
+
+class Ranks(Alone):
+    """The processes of a torch process group, which must all call the same methods in the same order."""
+
+    def __init__(self, group: Any) -> None:
+        import torch
+        from torch import distributed
+
+        self._group, self._dist = group, distributed
+        self.rank, self.size = distributed.get_rank(group), distributed.get_world_size(group)
+        on_gpu = "gloo" not in str(distributed.get_backend_config(group))
+        self._device = torch.device("cuda", torch.cuda.current_device()) if on_gpu else torch.device("cpu")
+
+    def agree(self, record: Mapping[str, Any]) -> None:
+        """See Alone."""
+        records: list[Any] = [None] * self.size
+        with _contact(self.rank):
+            self._dist.all_gather_object(records, dict(record), group=self._group)
+        for rank, other in enumerate(records):
+            require_same(other, records[0], f"rank {rank}", "All ranks must be given the same; seed random weights")
+
+    def share(self, work: Callable[[], T]) -> T:
+        """See Alone."""
+        outcome: list[Any] = [None, None]
+        if self.rank == 0:
+            try:
+                outcome[0] = work()
+            except NetDissectError as error:
+                outcome[1] = error
+        with _contact(self.rank):
+            self._dist.broadcast_object_list(outcome, group=self._group, group_src=0)
+        if outcome[1] is not None:
+            raise outcome[1]
+        shared: T = outcome[0]
+        return shared
+
+    def sum(self, array: Int64Array) -> Int64Array:
+        """See Alone."""
+        total: Int64Array = self._reduced(array, self._dist.ReduceOp.SUM)
+        return total
+
+    def _reduced(self, array: Array, how: Any) -> Any:
+        import torch
+
+        tensor = torch.from_numpy(np.ascontiguousarray(array)).clone().to(self._device)
+        with _contact(self.rank):
+            self._dist.all_reduce(tensor, how, group=self._group)
+        return tensor.cpu().numpy()
+
+    def finish(self, peaks: Peaks) -> Float32Array:
+        """See Alone. Digit by digit: how many of all values share the leading bits found so far."""
+        if (seen := int(self.sum(np.array([peaks.images_seen]))[0])) != peaks.images:
+            raise ArgumentError(f"thresholds need all {peaks.images} images, the ranks together hold {seen}")
+        peaks.raise_bounds(self._reduced(peaks.bounds, self._dist.ReduceOp.MAX))  # each is at most T
+        unit, key = _above(peaks)
+        wanted = np.full(peaks.units, peaks.threshold_rank, np.int64)  # T's place among values that share its bits
+        prefix = np.zeros(peaks.units, np.uint32)
+        enough = np.ones(peaks.units, bool)  # fewer values than wanted exceed the bound: then that is T
+        for shift in (24, 16, 8, 0):
+            found = self.sum(_histogram(unit, key, prefix, shift, peaks.units))
+            at_least = found[:, ::-1].cumsum(axis=1)[:, ::-1]
+            if shift == 24:
+                enough = at_least[:, 0] >= wanted
+            digit = np.maximum((at_least >= wanted[:, None]).sum(axis=1) - 1, 0)
+            wanted -= np.take_along_axis(at_least - found, digit[:, None], axis=1)[:, 0]
+            prefix |= digit.astype(np.uint32) << np.uint32(shift)
+        thresholds = np.where(enough, _from_key(prefix), peaks.bounds)
+        peaks.raise_bounds(thresholds)
+        return thresholds
+
+    def gather(self, peaks: Peaks) -> Peaks | None:
+        """See Alone."""
+        seen: list[Any] = [None] * self.size
+        sizes = [array.shape for array in peaks.crops.arrays]
+        with _contact(self.rank):
+            self._dist.all_gather_object(seen, (peaks.seen, sizes), group=self._group)
+            if self.rank:
+                for array in peaks.crops.arrays:
+                    self._send(array)
+                return None
+            parts = [peaks]
+            for rank in range(1, self.size):
+                part = Peaks(peaks.units, peaks.map_size, peaks.images, peaks.quantile)
+                part.threads, part.bounds, part.seen = peaks.threads, peaks.bounds, seen[rank][0]
+                like: Any = zip(seen[rank][1], peaks.crops.arrays, strict=True)
+                part.crops = Crops(*(self._receive(np.empty(shape, array.dtype), rank) for shape, array in like))
+                parts.append(part)
+        return Peaks.merge([part for part in parts if part.seen] or parts[:1])
+
+    def _send(self, array: Array) -> None:
+        import torch
+
+        for piece in _messages(array):
+            self._dist.send(torch.from_numpy(piece).to(self._device), group=self._group, group_dst=0)
+
+    def _receive(self, array: Any, rank: int) -> Any:
+        import torch
+
+        for piece in _messages(array):
+            tensor = torch.from_numpy(piece).to(self._device)
+            self._dist.recv(tensor, group=self._group, group_src=rank)
+            piece[:] = tensor.cpu().numpy()
+        return array
+
+
+def _above(peaks: Peaks) -> tuple[Array, Uint32Array]:
+    """Of all values above their unit's bound: the units, int32, and keys, uint32, which ascend with the values."""
+    starts = peaks.crops.starts()
+    units, keys = [np.zeros(0, np.int32)], [np.zeros(0, np.uint32)]
+    edges = np.minimum(np.searchsorted(starts, np.arange(0, starts[-1] + _CHUNK, _CHUNK)), len(peaks.crops))
+    for first, last in pairwise(edges):
+        values = peaks.crops.values[starts[first] : starts[last]]
+        unit = np.repeat(peaks.crops.unit[first:last], np.diff(starts[first : last + 1]))
+        above = values > peaks.bounds[unit]
+        units.append(unit[above])
+        keys.append(_key(values[above]))
+    return np.concatenate(units), np.concatenate(keys)
+
+
+def _key(values: Float32Array) -> Uint32Array:
+    bits = values.view(np.uint32)
+    return np.where(bits >> 31, ~bits, bits | np.uint32(1 << 31))
+
+
+def _from_key(key: Uint32Array) -> Float32Array:
+    return np.where(key >> 31, key & np.uint32((1 << 31) - 1), ~key).view(np.float32)
+
+
+def _histogram(unit: Array, key: Uint32Array, prefix: Uint32Array, shift: int, units: int) -> Int64Array:
+    """int64 [U, 256]: of the values that share their unit's leading bits, how many have each next eight bits."""
+    found = np.zeros(units * 256, np.int64)
+    for start in range(0, len(key), _CHUNK):
+        u, k = unit[start : start + _CHUNK], key[start : start + _CHUNK]
+        if shift < 24:
+            same = (k ^ prefix[u]) >> np.uint32(shift + 8) == 0
+            u, k = u[same], k[same]
+        digit = (k >> np.uint32(shift)) & np.uint32(255)
+        found += np.bincount(u.astype(np.int64) * 256 + digit, minlength=units * 256)
+    return found.reshape(units, 256)
+
+
+def _messages(array: Array) -> Iterator[Array]:
+    """An array's bytes, as views of bounded size."""
+    data = array.reshape(-1).view(np.uint8)
+    for start in range(0, len(data), _MESSAGE):
+        yield data[start : start + _MESSAGE]
+
+
+@contextmanager
+def _contact(rank: int) -> Iterator[None]:
+    """Give errors of the connection a name."""
+    try:
+        yield
+    except RuntimeError as error:
+        if isinstance(error, NetDissectError):
+            raise
+        raise RankError(
+            f"rank {rank} lost contact with the others, of which one has probably failed and says why: {error}"
+        ) from error
+
+
+@contextmanager
+def joined(device: str) -> Iterator[tuple[int, str]]:
+    """Join the processes that torchrun, or whoever set its variables, has started; gives the rank and its own device.
+
+    Where there are none, or the group is there already: rank 0 of one, and ``device`` as it is.
+    """
+    from torch import cuda, distributed
+
+    needed = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+    if not all(name in os.environ for name in needed) or distributed.is_initialized():
+        yield 0, device
+        return
+    if device == "cuda":
+        device = f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
+        cuda.set_device(device)
+    distributed.init_process_group("nccl" if device.startswith("cuda") else "gloo")
+    try:
+        yield distributed.get_rank(), device
+    finally:
+        distributed.destroy_process_group()
+
+
+def find_ranks(group: Any = "auto") -> Alone:
+    """The processes that work together: ``group``, a torch ProcessGroup; "auto": the default one where there is one.
+
+    None: this process alone. ArgumentError for anything else.
+    """
+    if group is None:
+        return Alone()
+    from torch import distributed
+
+    there = distributed.is_available() and distributed.is_initialized()
+    if isinstance(group, str) and group == "auto":
+        return Ranks(distributed.group.WORLD) if there and distributed.get_world_size() > 1 else Alone()
+    if not there or not isinstance(group, distributed.ProcessGroup):
+        raise ArgumentError(f"group must be 'auto', None or a torch.distributed process group, got {group!r}")
+    return Ranks(group)

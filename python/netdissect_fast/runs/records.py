@@ -1,0 +1,91 @@
+"""What a run is a run of: its record for run.json, and what must agree before two parts count as one run."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from ..data.dataset import ConceptDataset
+from ..data.faults import skipped_of
+from ..data.sources import source_of
+from ..errors import ResumeMismatch
+from ..network.hashes import describe, model_hash, plain, short_hash
+from ..network.layers import unwrap
+from .versions import versions
+
+if TYPE_CHECKING:
+    from torch import nn
+
+# Results do not depend on these. Torch's threads and version change last bits of activations: a warning.
+_FREE = {"workers", "backend", "threads", "torch_threads"}
+
+
+class ResumeWarning(UserWarning):
+    """Parts of a run were made in ways that may differ in the last bits of activations."""
+
+
+def _is_plain(value: Any) -> bool:
+    return isinstance(value, str | int | float | None) or (isinstance(value, list) and all(map(_is_plain, value)))
+
+
+def run_record(model: nn.Module, data: ConceptDataset, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """What run.json says of a run; ``settings`` are plain values or go through ``describe``."""
+    network = unwrap(model)
+    return {
+        "model": type(network).__name__,
+        "structure": short_hash(plain(network)),
+        "weights": model_hash(network),
+        "settings": {name: value if _is_plain(value) else describe(value) for name, value in settings.items()},
+        "versions": versions(),
+        "data": {
+            "name": plain(data),
+            "images": len(data),
+            "fingerprint": data.fingerprint(),
+            "source": source_of(data),
+            "skipped": len(skipped_of(data)),
+        },
+    }
+
+
+def require_same(begun: Mapping[str, Any], now: Mapping[str, Any], where: str, remedy: str) -> None:
+    """Raise ResumeMismatch, saying what differs, unless two records are of one run.
+
+    where    what ``begun`` is, such as a folder
+    remedy   what to do, the end of the message
+    """
+    ours, theirs = _identity(now), _identity(begun)
+    different = [
+        f"{name} ({_shown(theirs.get(name))} there, {_shown(ours.get(name))} here)"
+        for name in ours | theirs
+        if ours.get(name) != theirs.get(name)
+    ]
+    if different:
+        raise ResumeMismatch(f"{where} is of another run: {'; '.join(different)}. {remedy}")
+    for name in ("torch_threads", "torch"):
+        values = [{**record["versions"], **record["settings"]}.get(name) for record in (begun, now)]
+        if values[0] != values[1]:
+            warnings.warn(
+                f"{where} was made with {name} {values[0]}, this run has {values[1]}: "
+                "activations may differ in their last bits",
+                ResumeWarning,
+                stacklevel=3,
+            )
+
+
+def _identity(record: Mapping[str, Any]) -> dict[str, Any]:
+    settings = {name: value for name, value in record["settings"].items() if name not in _FREE}
+    settings["device"] = str(settings.get("device")).partition(":")[0]  # which of several GPUs
+    return {
+        "model": record["model"],
+        "model structure": record["structure"],
+        "model weights": record["weights"],
+        **settings,
+        "data": record["data"]["fingerprint"],
+        "major version": str(record["versions"]["netdissect_fast"]).partition(".")[0],
+    }
+
+
+def _shown(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

@@ -1,0 +1,117 @@
+"""Crops: the pieces of activation maps that the masks depend on, as flat arrays."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..types import Float32Array, Int32Array, Int64Array, Uint16Array
+
+SMALLEST = np.float32(2.0**-72)
+_ARRAYS = "image", "unit", "box", "values"
+
+
+def flush(values: Float32Array) -> Float32Array:
+    """Values below 2⁻⁷² count as +0 (SPEC 3), so that flush-to-zero hardware decides every pixel alike."""
+    values = np.asarray(values, np.float32)
+    return np.where(np.abs(values) < SMALLEST, np.float32(0), values)
+
+
+def _room(array: Any) -> Any:
+    """The array that owns the memory in which ``array`` comes first, so that it can grow in place; else a copy."""
+    if array.base is None:
+        return array
+    base = array.base
+    first = isinstance(base, np.ndarray) and base.flags.owndata and base.ctypes.data == array.ctypes.data
+    return base if first and base.shape[1:] == array.shape[1:] else array.copy()
+
+
+@dataclass
+class Crops:
+    """P crops in ascending order of (image, unit), at most one for each.
+
+    A crop is the bounding box, dilated by one, of the positions of one map above a bound: every pixel that
+    can be on has all four corner samples inside it.
+
+    image  int32 [P]
+    unit   int32 [P]
+    box    uint16 [P, 4]: first row, first column, height, width on the H×W grid
+    values float32 [V]: row by row, crop after crop
+    """
+
+    image: Int32Array
+    unit: Int32Array
+    box: Uint16Array
+    values: Float32Array
+
+    @classmethod
+    def empty(cls) -> Crops:
+        """No crops."""
+        return cls(np.zeros(0, np.int32), np.zeros(0, np.int32), np.zeros((0, 4), np.uint16), np.zeros(0, np.float32))
+
+    def __len__(self) -> int:
+        return len(self.image)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held."""
+        return self.image.nbytes + self.unit.nbytes + self.box.nbytes + self.values.nbytes
+
+    @property
+    def arrays(self) -> tuple[Int32Array, Int32Array, Uint16Array, Float32Array]:
+        """(image, unit, box, values), as the kernels take them."""
+        return self.image, self.unit, self.box, self.values
+
+    def starts(self) -> Int64Array:
+        """int64 [P+1]: where each crop's values begin."""
+        sizes = self.box[:, 2].astype(np.int64) * self.box[:, 3]
+        return np.concatenate([np.zeros(1, np.int64), np.cumsum(sizes)])
+
+    def append(self, other: Crops) -> None:
+        """Add crops of later images in place: into what ``truncate`` left free, else growing by an eighth."""
+        for name in _ARRAYS:
+            mine, more = getattr(self, name), getattr(other, name)
+            old, total, room = len(mine), len(mine) + len(more), _room(mine)
+            if len(room) < total:
+                room.resize((total + total // 8, *mine.shape[1:]), refcheck=False)
+            room[old:total] = more
+            setattr(self, name, room[:total])
+
+    def truncate(self, crops: int, values: int) -> None:
+        """Keep the first ``crops`` crops, ``values`` values. Their memory stays for ``append``, until ``trim``."""
+        self.image, self.unit, self.box = self.image[:crops], self.unit[:crops], self.box[:crops]
+        self.values = self.values[:values]
+
+    def trim(self) -> None:
+        """Give back the memory that no crop needs."""
+        for name in _ARRAYS:
+            shape, room = getattr(self, name).shape, _room(getattr(self, name))
+            room.resize(shape, refcheck=False)
+            setattr(self, name, room)
+
+    def of_images(self, first: int, last: int, starts: Int64Array | None = None) -> Crops:
+        """The crops of images ``first`` ≤ image < ``last``, as views."""
+        i, j = np.searchsorted(self.image, [first, last])
+        starts = self.starts() if starts is None else starts
+        return Crops(self.image[i:j], self.unit[i:j], self.box[i:j], self.values[starts[i] : starts[j]])
+
+    def ordered(self) -> Crops:
+        """A copy in ascending order of (image, unit)."""
+        return self.take(np.lexsort((self.unit, self.image)))
+
+    def maxima(self) -> Float32Array:
+        """float32 [P]: the largest value of each crop."""
+        if not len(self):
+            return np.zeros(0, np.float32)
+        return np.asarray(np.maximum.reduceat(self.values, self.starts()[:-1]), np.float32)
+
+    def take(self, order: Int64Array, starts: Int64Array | None = None) -> Crops:
+        """A copy of some crops, in the order of these positions."""
+        starts = self.starts() if starts is None else starts
+        sizes = starts[order + 1] - starts[order]
+        # Source position of every value: the start of its crop, minus where that crop lands, counted up.
+        landing = np.concatenate([np.zeros(1, np.int64), np.cumsum(sizes)])[:-1]
+        source = np.repeat(starts[order] - landing, sizes) + np.arange(sizes.sum())
+        return Crops(self.image[order], self.unit[order], self.box[order], self.values[source])
