@@ -14,8 +14,8 @@ from tests.support.labels import packed_example
 from torch import nn
 
 from netdissect_fast.geometry.grids import make_grid
-from netdissect_fast.scoring.backends import choose
 from netdissect_fast.scoring.backends import cupy as cupy_engine
+from netdissect_fast.scoring.backends.choice import choose
 from netdissect_fast.scoring.backends.cpu import CpuBackend
 from netdissect_fast.scoring.counts import Counter
 

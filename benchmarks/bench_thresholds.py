@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from netdissect_fast.scoring.backends.cpu import CpuBackend
-from netdissect_fast.scoring.peaks import Peaks, peaks_of, tail_rank
+from netdissect_fast.scoring.peaks import Peaks, peaks_of
+from netdissect_fast.scoring.thresholds import tail_rank
 
 from .workload import SETTINGS, Workload
 

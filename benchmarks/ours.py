@@ -6,7 +6,7 @@ from copy import copy
 
 import numpy as np
 
-from netdissect_fast.scoring.backends import Backend
+from netdissect_fast.scoring.backends.base import Backend
 from netdissect_fast.scoring.backends.cpu import CpuBackend
 from netdissect_fast.scoring.backends.reference import ReferenceBackend
 from netdissect_fast.scoring.counts import Counter, Counts

@@ -14,7 +14,7 @@ import numpy as np
 
 from netdissect_fast.concepts import ImageLabels, PackedLabels, Vocabulary
 from netdissect_fast.geometry.grids import Grid, make_grid
-from netdissect_fast.scoring.peaks import tail_rank
+from netdissect_fast.scoring.thresholds import tail_rank
 from netdissect_fast.types import Array, Float32Array, Int32Array
 
 SEED = 63305

@@ -52,10 +52,12 @@ if TYPE_CHECKING:
     from .network.hooks import Tokens, watch
     from .pages.contact_sheets import contact_sheet
     from .pages.report import Report, report
+    from .results.layer_result import LayerResult
     from .results.null import Null
-    from .results.run_result import Dissection, LayerResult, load
+    from .results.result_csv import compare_csv
+    from .results.run_result import Dissection, load
     from .results.scores import score, score_peaks
-    from .results.tables import UnitTable, compare_csv
+    from .results.tables import UnitTable
     from .runs.estimates import Estimate, estimate
     from .runs.merge import merge
     from .runs.versions import show_config
@@ -75,7 +77,7 @@ _WHERE = {
     "Grid": "geometry.grids",
     "ImageLabels": "concepts",
     "Joined": "data.formats.joined",
-    "LayerResult": "results.run_result",
+    "LayerResult": "results.layer_result",
     "NetDissectError": "errors",
     "Null": "results.null",
     "PackedLabels": "concepts",
@@ -92,7 +94,7 @@ _WHERE = {
     "build": "data.builder.build",
     "check": "data.inspection.check",
     "compare": "experiments.comparison",
-    "compare_csv": "results.tables",
+    "compare_csv": "results.result_csv",
     "contact_sheet": "pages.contact_sheets",
     "curve": "experiments.curves",
     "dissect": "dissection",

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from .data.dataset import ConceptDataset, own_inputs
 from .data.input.batches import LabelsAhead, Preprocessing, image_batches
+from .errors import check_option
 from .geometry.grids import Alignment
 from .network.hooks import Tokens, watch
 from .results.run_result import Dissection
@@ -20,9 +21,9 @@ from .runs.preparation import device_and_dtype, prepare
 from .runs.ranks import find_ranks
 from .runs.records import run_record
 from .runs.spans import Span
-from .scoring.backends import choose
-from .scoring.counts import CategoryRule, check_option
-from .scoring.peaks import Quantile, exact_quantile
+from .scoring.backends.choice import choose
+from .scoring.counts import CategoryRule
+from .scoring.thresholds import Quantile, exact_quantile
 from .storage import require_writable
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib import import_module
 from os import PathLike
-from typing import Any
+from typing import Any, get_args
 
 
 class NetDissectError(Exception):
@@ -90,3 +90,9 @@ def require(module: str, extra: str) -> Any:
         return import_module(module)
     except ImportError as error:
         raise MissingExtra(f"{module} is not installed: pip install 'netdissect-fast[{extra}]'") from error
+
+
+def check_option(name: str, value: str, options: object) -> None:
+    """Raise ArgumentError unless ``value`` is one of the Literal's options."""
+    if value not in get_args(options):
+        raise ArgumentError(f"{name} must be one of {', '.join(get_args(options))}; got {value!r}")

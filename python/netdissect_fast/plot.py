@@ -15,12 +15,12 @@ import numpy as np
 
 from .errors import ArgumentError, require
 from .results.tables import UnitTable
-from .scoring.counts import CountRule
+from .scoring.detectors import CountRule
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from .results.run_result import LayerResult
+    from .results.layer_result import LayerResult
 
     Layer: TypeAlias = LayerResult | UnitTable
 

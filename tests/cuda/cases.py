@@ -14,7 +14,8 @@ import numpy as np
 
 from netdissect_fast.concepts import ImageLabels, PackedLabels, Vocabulary
 from netdissect_fast.geometry.grids import AxisTable, make_grid
-from netdissect_fast.scoring.backends import CountJob, NonFiniteError, cuda
+from netdissect_fast.scoring.backends import cuda
+from netdissect_fast.scoring.backends.base import CountJob, NonFiniteError
 from netdissect_fast.scoring.backends.reference import ReferenceBackend
 from netdissect_fast.scoring.crops import Crops, flush
 

@@ -13,8 +13,9 @@ import torch
 
 from netdissect_fast.errors import BackendUnavailable
 from netdissect_fast.geometry.grids import make_grid
-from netdissect_fast.scoring.backends import choose, cuda
+from netdissect_fast.scoring.backends import cuda
 from netdissect_fast.scoring.backends import cupy as cupy_engine
+from netdissect_fast.scoring.backends.choice import choose
 from netdissect_fast.scoring.backends.reference import ReferenceBackend
 from netdissect_fast.scoring.counts import Counter
 

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from netdissect_fast.concepts import PackedLabels
 from netdissect_fast.errors import CapacityError
 from netdissect_fast.geometry.grids import make_grid
-from netdissect_fast.scoring.backends import CountJob, NonFiniteError, cuda
+from netdissect_fast.scoring.backends import cuda
+from netdissect_fast.scoring.backends.base import CountJob, NonFiniteError
 from netdissect_fast.scoring.crops import Crops
 from tests.support import strategies
 from tests.support.strategies import arrangements, labels_N, maps_BUHW, rngs, thresholds_U

@@ -304,7 +304,7 @@ def test_pycocotools_is_asked_for_by_polygons_alone(tmp_path: Path) -> None:
     code = f"""
 import sys
 sys.modules["pycocotools"] = sys.modules["pycocotools.mask"] = None
-from netdissect_fast.data.coco import open_coco
+from netdissect_fast.data.formats.coco import open_coco
 from netdissect_fast.errors import MissingExtra
 assert len(open_coco({str(panoptic)!r})) == 3
 assert not {{"torch", "PIL"}} & set(sys.modules)

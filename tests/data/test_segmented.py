@@ -261,7 +261,7 @@ def test_what_a_segmenter_is_set_to_is_in_the_fingerprint() -> None:
 
 
 PROGRAM = """
-from tests.data.generators import generated
+from tests.support.generators import generated
 from tests.data.test_segmented import add
 print(generated().fingerprint(), generated(add).fingerprint())
 """

@@ -12,7 +12,7 @@ import netdissect_fast as nd
 from netdissect_fast.errors import ArgumentError
 from netdissect_fast.experiments.curves import IOU_THRESHOLDS, PARTS, counts_of, curve
 from netdissect_fast.experiments.saved_run import saved
-from netdissect_fast.scoring.counts import UnitLabels
+from netdissect_fast.scoring.unit_labels import UnitLabels
 
 from ..support.networks import two_layers
 from ..support.small_results import dissection

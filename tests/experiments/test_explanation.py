@@ -16,7 +16,7 @@ import netdissect_fast as nd
 from netdissect_fast.data.input.preprocess import from_model
 from netdissect_fast.errors import ArgumentError, LayerError, ModelError
 from netdissect_fast.experiments.explanation import Explanation
-from netdissect_fast.results.run_result import LayerResult
+from netdissect_fast.results.layer_result import LayerResult
 from netdissect_fast.scoring.backends.reference import upsample
 
 from .classifier import CLASSES, UNITS, Classifier, Wrapped, state_of

@@ -14,8 +14,8 @@ import netdissect_fast as nd
 from netdissect_fast.concepts import ImageLabels, PackedLabels
 from netdissect_fast.experiments.null import shuffled
 from netdissect_fast.experiments.shuffled_labels import ByCategory, Paired
-from netdissect_fast.results.run_result import LayerResult
-from netdissect_fast.scoring.backends import choose
+from netdissect_fast.results.layer_result import LayerResult
+from netdissect_fast.scoring.backends.choice import choose
 from netdissect_fast.scoring.counts import Counter, Counts
 
 from ..support.hand_made import image, vocabulary_of

@@ -25,9 +25,9 @@ from netdissect_fast.data.opening import open_data
 from netdissect_fast.errors import NetDissectError
 from netdissect_fast.network.exported import load_exported
 from netdissect_fast.network.weights import load_weights
-from netdissect_fast.results.run_result import LayerResult
+from netdissect_fast.results.layer_result import LayerResult
 from netdissect_fast.results.scores import score, score_peaks
-from netdissect_fast.scoring.backends import choose
+from netdissect_fast.scoring.backends.choice import choose
 from tests.support.coco_sets import write_instances, write_panoptic
 from tests.support.mask_folders import write_folder, write_mask, write_photo
 from tests.support.small_results import VOCABULARY, dissection, labels

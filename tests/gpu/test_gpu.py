@@ -9,8 +9,8 @@ import torch
 import netdissect_fast as nd
 from netdissect_fast.errors import ActivationError, CapacityError
 from netdissect_fast.geometry.grids import make_grid
-from netdissect_fast.scoring.backends import choose
 from netdissect_fast.scoring.backends import cupy as cupy_engine
+from netdissect_fast.scoring.backends.choice import choose
 from netdissect_fast.scoring.backends.cpu import CpuBackend
 from netdissect_fast.scoring.counts import Counter
 from netdissect_fast.scoring.peaks import peaks_of

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from netdissect_fast import _core
 from netdissect_fast.concepts import ImageLabels, PackedLabels, Vocabulary
 from netdissect_fast.geometry.grids import AxisTable, make_grid
-from netdissect_fast.scoring.backends import Backend, CountJob, NonFiniteError
+from netdissect_fast.scoring.backends.base import Backend, CountJob, NonFiniteError
 from netdissect_fast.scoring.backends.cpu import CpuBackend
 from netdissect_fast.scoring.backends.reference import masks
 from netdissect_fast.scoring.crops import Crops, flush

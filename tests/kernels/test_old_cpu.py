@@ -22,7 +22,7 @@ import hashlib
 import numpy as np
 import netdissect_fast as nd
 from netdissect_fast import _core
-from netdissect_fast.overlaps import mask_overlap
+from netdissect_fast.pages.overlaps import mask_overlap
 
 rng = np.random.default_rng(0)
 maps = rng.standard_normal((6, 19, 9, 11)).astype(np.float32)

@@ -13,13 +13,13 @@ from typing import Any
 
 import pytest
 import torch
-from tests.network.test_weights import Payload
 from torch import Tensor, nn
 
 from netdissect_fast.errors import LayerError, ModelError
 from netdissect_fast.network.hooks import resolve_layers, static_batch_size, watch
 from netdissect_fast.network.models import load_model
 from netdissect_fast.runs.records import model_hash
+from tests.network.test_weights import Payload
 
 
 class Block(nn.Module):

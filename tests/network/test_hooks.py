@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 import torch
-from tests.support.watching import Around, Net, Returns, collect, images
 from torch import Tensor, nn
 
 from netdissect_fast.errors import ActivationError, LayerError, ModelError
 from netdissect_fast.network.hooks import pad_batch, resolve_layers, static_batch_size, watch
+from tests.support.watching import Around, Net, Returns, collect, images
 
 
 @pytest.fixture(autouse=True)

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 import torch
-from tests.support.watching import Around, Net, collect, images
 from torch import Tensor, nn
 
 from netdissect_fast.errors import LayerError
 from netdissect_fast.network.hooks import resolve_layers
+from tests.support.watching import Around, Net, collect, images
 
 
 def test_aliases_and_the_model_itself() -> None:

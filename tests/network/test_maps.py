@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 import torch
-from tests.support.watching import Around, collect, images
 from torch import Tensor
 
 from netdissect_fast.errors import ArgumentError, LayerError
 from netdissect_fast.network.hooks import Tokens, watch
+from tests.support.watching import Around, collect, images
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from netdissect_fast.pages import overlaps
 from netdissect_fast.pages.overlaps import mask_overlap
 from netdissect_fast.scoring.backends.cpu import CpuBackend
 from netdissect_fast.scoring.backends.reference import masks, widen
-from netdissect_fast.scoring.counts import iou
+from netdissect_fast.scoring.iou import iou
 from netdissect_fast.scoring.peaks import Peaks, peaks_of
 
 from ..support.strategies import grids_HW, maps_BUHW, rngs

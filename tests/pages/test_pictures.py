@@ -13,7 +13,7 @@ from netdissect_fast.concepts import PackedLabels
 from netdissect_fast.data.label_cache import packed_labels
 from netdissect_fast.errors import ArgumentError
 from netdissect_fast.pages.pictures import Look, Masks, Photo, Photos, UnitStrips, dimmed, heated, strip
-from netdissect_fast.results.run_result import LayerResult
+from netdissect_fast.results.layer_result import LayerResult
 from netdissect_fast.scoring.backends.cpu import CpuBackend
 from netdissect_fast.scoring.backends.reference import ReferenceBackend, upsample
 

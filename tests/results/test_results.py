@@ -14,7 +14,8 @@ import pytest
 import netdissect_fast as nd
 from netdissect_fast.concepts import ImageLabels, Vocabulary
 from netdissect_fast.errors import ArgumentError
-from netdissect_fast.results.run_result import Dissection, LayerResult, layer_folders
+from netdissect_fast.results.layer_result import LayerResult
+from netdissect_fast.results.run_result import Dissection, layer_folders
 from netdissect_fast.scoring.counts import Counts
 
 from ..support.small_results import VOCABULARY, assert_same_layer, dissection, labels, layer

@@ -14,7 +14,7 @@ import netdissect_fast as nd
 from netdissect_fast.concepts import ImageLabels, PackedLabels, Vocabulary, pack_image
 from netdissect_fast.errors import ArgumentError
 from netdissect_fast.geometry.grids import make_grid
-from netdissect_fast.scoring.backends import choose
+from netdissect_fast.scoring.backends.choice import choose
 from netdissect_fast.scoring.backends.cpu import CpuBackend
 from netdissect_fast.scoring.counts import Counter, Counts
 from netdissect_fast.scoring.peaks import Peaks

@@ -21,9 +21,10 @@ from hypothesis import strategies as st
 import netdissect_fast as nd
 from netdissect_fast.concepts import Vocabulary
 from netdissect_fast.errors import ArgumentError, DataError, MissingExtra, OutputError
-from netdissect_fast.results.run_result import LayerResult
+from netdissect_fast.results.layer_result import LayerResult
 from netdissect_fast.results.tables import UnitTable
-from netdissect_fast.scoring.counts import Counts, UnitLabels
+from netdissect_fast.scoring.counts import Counts
+from netdissect_fast.scoring.unit_labels import UnitLabels
 
 from ..scoring.test_golden import PUBLISHED
 from ..support.small_results import VOCABULARY, dissection, layer

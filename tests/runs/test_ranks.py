@@ -19,7 +19,7 @@ from netdissect_fast.cli import main
 from netdissect_fast.data.formats.synthetic import write_synthetic
 from netdissect_fast.errors import ArgumentError
 from netdissect_fast.runs.ranks import Ranks, find_ranks
-from netdissect_fast.scoring.backends import choose
+from netdissect_fast.scoring.backends.choice import choose
 from netdissect_fast.scoring.peaks import Peaks, peaks_of
 
 from ..support.run_folders import contents
@@ -155,7 +155,7 @@ import torch
 from torch import distributed, multiprocessing
 import netdissect_fast as nd
 from netdissect_fast.errors import NetDissectError
-from tests.networks import two_layers
+from tests.support.networks import two_layers
 
 FOLDER, RANKS, FAILING = sys.argv[1], int(sys.argv[2]), sys.argv[3] == "failing"
 DATA = nd.Synthetic(30, seed=3, size=32)

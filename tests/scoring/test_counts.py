@@ -11,9 +11,12 @@ import netdissect_fast as nd
 from netdissect_fast.concepts import PackedLabels, Vocabulary, pack_image
 from netdissect_fast.errors import ArgumentError
 from netdissect_fast.geometry.grids import AxisTable
-from netdissect_fast.scoring.backends import Backend, CountJob
+from netdissect_fast.scoring.backends.base import Backend, CountJob
 from netdissect_fast.scoring.backends.cpu import CpuBackend
-from netdissect_fast.scoring.counts import Counts, UnitLabels, iou
+from netdissect_fast.scoring.counts import Counts
+from netdissect_fast.scoring.detectors import detectors, unique_detectors
+from netdissect_fast.scoring.iou import iou
+from netdissect_fast.scoring.unit_labels import UnitLabels
 
 from ..support.hand_made import BACKENDS, image, vocabulary_of
 from ..support.labels import packed_example
@@ -232,19 +235,19 @@ def test_both_counting_rules() -> None:
         ),
         vocabulary_of([0, 0, 1, 1], 2),
     )
-    assert labels.detectors().tolist() == [2, 1]
-    assert labels.unique_detectors().tolist() == [2, 1]
-    assert labels.detectors(count="per_category").tolist() == [3, 2]
-    assert labels.unique_detectors(count="per_category").tolist() == [2, 1]
-    assert labels.detectors(0.0399).tolist() == [3, 1]
-    assert labels.detectors(0.3).tolist() == [0, 0]
-    assert labels.unique_detectors(0.15, "per_category").tolist() == [1, 1]
+    assert detectors(labels).tolist() == [2, 1]
+    assert unique_detectors(labels).tolist() == [2, 1]
+    assert detectors(labels, count="per_category").tolist() == [3, 2]
+    assert unique_detectors(labels, count="per_category").tolist() == [2, 1]
+    assert detectors(labels, 0.0399).tolist() == [3, 1]
+    assert detectors(labels, 0.3).tolist() == [0, 0]
+    assert unique_detectors(labels, 0.15, "per_category").tolist() == [1, 1]
 
 
 def test_a_label_seen_twice_is_one_unique_detector() -> None:
     labels = UnitLabels.of(np.array([[0.1, 0.2], [0.1, 0.3], [0.5, 0.3]]), vocabulary_of([0, 0], 1))
-    assert labels.detectors().tolist() == [3]
-    assert labels.unique_detectors().tolist() == [2]
+    assert detectors(labels).tolist() == [3]
+    assert unique_detectors(labels).tolist() == [2]
 
 
 @pytest.mark.parametrize("method", ["detectors", "unique_detectors"])
@@ -258,7 +261,7 @@ def test_no_units_no_concepts_no_categories() -> None:
     for units, vocabulary in ((0, vocabulary_of([0], 1)), (2, vocabulary_of([], 1)), (2, vocabulary_of([], 0))):
         labels = UnitLabels.of(np.zeros((units, len(vocabulary))), vocabulary)
         assert labels.top()[1].tolist() == [-1] * units
-        assert labels.detectors().tolist() == [0] * len(vocabulary.categories)
+        assert detectors(labels).tolist() == [0] * len(vocabulary.categories)
 
 
 def test_labels_of_some_images_are_theirs_alone() -> None:

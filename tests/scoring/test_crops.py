@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from netdissect_fast.concepts import ImageLabels, PackedLabels, Vocabulary
-from netdissect_fast.scoring.backends import choose
+from netdissect_fast.scoring.backends.choice import choose
 from netdissect_fast.scoring.backends.cpu import CpuBackend
 from netdissect_fast.scoring.crops import Crops
 from netdissect_fast.scoring.peaks import Peaks, peaks_of

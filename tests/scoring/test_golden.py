@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 
 from netdissect_fast.concepts import Vocabulary
-from netdissect_fast.scoring.counts import UnitLabels, iou
+from netdissect_fast.scoring.detectors import detectors, unique_detectors
+from netdissect_fast.scoring.iou import iou
+from netdissect_fast.scoring.unit_labels import UnitLabels
 
 pytestmark = pytest.mark.data
 
@@ -117,12 +119,12 @@ def test_detectors(name: str, shared_data: Path) -> None:
     expected = PUBLISHED[name]
     labels, _ = labels_of(read(shared_data, name))
     for rule, cells in (("top_label", expected.top_label), ("per_category", expected.per_category)):
-        detectors, unique = labels.detectors(0.04, rule), labels.unique_detectors(0.04, rule)
-        assert list(zip(detectors.tolist(), unique.tolist(), strict=True)) == cells, rule
-    assert labels.detectors().sum() == expected.detectors
-    assert labels.unique_detectors().sum() == expected.unique
-    assert labels.detectors(0.04, "per_category").sum() == expected.summed_detectors
-    assert labels.unique_detectors(0.04, "per_category").sum() == expected.summed_unique
+        found, unique = detectors(labels, 0.04, rule), unique_detectors(labels, 0.04, rule)
+        assert list(zip(found.tolist(), unique.tolist(), strict=True)) == cells, rule
+    assert detectors(labels).sum() == expected.detectors
+    assert unique_detectors(labels).sum() == expected.unique
+    assert detectors(labels, 0.04, "per_category").sum() == expected.summed_detectors
+    assert unique_detectors(labels, 0.04, "per_category").sum() == expected.summed_unique
 
 
 @pytest.mark.parametrize(

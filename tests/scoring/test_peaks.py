@@ -16,9 +16,11 @@ from hypothesis import strategies as st
 
 import netdissect_fast as nd
 from netdissect_fast.errors import ActivationError, ArgumentError, ShapeError
-from netdissect_fast.scoring.backends import NonFiniteError, choose
+from netdissect_fast.scoring.backends.base import NonFiniteError
+from netdissect_fast.scoring.backends.choice import choose
 from netdissect_fast.scoring.crops import Crops, flush
-from netdissect_fast.scoring.peaks import Peaks, exact_quantile, peaks_of, tail_rank
+from netdissect_fast.scoring.peaks import Peaks, peaks_of
+from netdissect_fast.scoring.thresholds import exact_quantile, tail_rank
 
 from ..support.recorded_maps import RESNET_LAYER4, VGG_CONV5_3, Layer
 from ..support.strategies import maps_BUHW, rngs

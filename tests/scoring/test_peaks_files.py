@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from netdissect_fast.errors import DataError
-from netdissect_fast.scoring.backends import choose
+from netdissect_fast.scoring.backends.choice import choose
 from netdissect_fast.scoring.peaks import Peaks, peaks_of
 from netdissect_fast.storage import read_arrays, write_arrays
 

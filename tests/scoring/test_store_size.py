@@ -10,7 +10,7 @@ import pytest
 
 import netdissect_fast as nd
 from netdissect_fast import _core
-from netdissect_fast.scoring.backends import CountJob
+from netdissect_fast.scoring.backends.base import CountJob
 from netdissect_fast.scoring.backends.cpu import CpuBackend
 from netdissect_fast.scoring.crops import Crops
 from netdissect_fast.scoring.peaks import Peaks

@@ -8,7 +8,8 @@ import numpy as np
 
 import netdissect_fast as nd
 from netdissect_fast.concepts import ImageLabels, Vocabulary
-from netdissect_fast.results.run_result import Dissection, LayerResult
+from netdissect_fast.results.layer_result import LayerResult
+from netdissect_fast.results.run_result import Dissection
 
 VOCABULARY = Vocabulary(
     np.array([1, 2, 5, 9]),

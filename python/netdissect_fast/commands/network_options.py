@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from torch import nn
 
     from ..data.dataset import ConceptDataset
-    from ..results.run_result import Dissection, LayerResult
+    from ..results.layer_result import LayerResult
+    from ..results.run_result import Dissection
 
 
 @dataclass(frozen=True)

@@ -37,8 +37,8 @@ def loaded(arguments: argparse.Namespace) -> tuple[Any, dict[str, Any]]:
 
 def result_of(path: Path) -> Any:
     """What a result folder or a result.csv holds."""
+    from ..results.result_csv import compare_csv
     from ..results.run_result import load
-    from ..results.tables import compare_csv
 
     return compare_csv(path) if path.suffix.lower() == ".csv" else load(path)
 

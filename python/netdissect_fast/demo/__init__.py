@@ -2,3 +2,17 @@
 
 Uses the package as a user would; used by its command alone.
 """
+
+from __future__ import annotations
+
+import warnings
+from importlib import import_module
+from typing import Any
+
+
+def __getattr__(name: str) -> Any:
+    if name == "demo" or name.startswith("__"):  # the module itself, on its way in
+        raise AttributeError(name)
+    value = getattr(import_module(".demo", __name__), name)
+    warnings.warn(f"import {name} from netdissect_fast.demo.demo, where it is now", DeprecationWarning, stacklevel=2)
+    return value

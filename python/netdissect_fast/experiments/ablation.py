@@ -16,7 +16,7 @@ from ..data.input.preprocess import from_model
 from ..errors import ArgumentError, LayerError, ModelError
 from ..network.hooks import evaluating, outputs, resolve_layers, unwrap
 from ..plot import lines
-from ..results.run_result import LayerResult
+from ..results.layer_result import LayerResult
 from ..runs.preparation import device_and_dtype
 from ..types import Int64Array
 from .rows import Rows, save_figure, save_rows

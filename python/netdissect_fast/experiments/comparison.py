@@ -11,9 +11,10 @@ import numpy as np
 
 from ..errors import ArgumentError
 from ..plot import categories
-from ..results.run_result import Dissection, LayerResult
+from ..results.layer_result import LayerResult
+from ..results.run_result import Dissection
 from ..results.tables import UnitTable
-from ..scoring.counts import CountRule
+from ..scoring.detectors import CountRule
 from .rows import Rows, save_figure, save_rows
 
 if TYPE_CHECKING:

@@ -13,10 +13,12 @@ import numpy as np
 from ..data.dataset import ConceptDataset
 from ..errors import ArgumentError
 from ..plot import lines
-from ..results.run_result import Dissection, LayerResult, layer_folders
+from ..results.layer_result import LayerResult
+from ..results.run_result import Dissection, layer_folders
 from ..results.scores import score_peaks
-from ..scoring.counts import Counter, Counts, UnitLabels
-from ..scoring.peaks import Quantile, exact_quantile
+from ..scoring.counts import Counter, Counts
+from ..scoring.thresholds import Quantile, exact_quantile
+from ..scoring.unit_labels import UnitLabels
 from ..types import Int64Array
 from .rows import Rows, detector_row, save_figure, save_rows
 from .saved_run import Saved, saved

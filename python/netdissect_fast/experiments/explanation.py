@@ -15,7 +15,7 @@ from ..errors import ArgumentError, LayerError, ModelError, require
 from ..network.hooks import Tokens, evaluating, outputs, pad_batch, resolve_layers, unwrap
 from ..network.maps import as_maps
 from ..pages.pictures import Masks
-from ..results.run_result import LayerResult
+from ..results.layer_result import LayerResult
 from ..runs.preparation import device_and_dtype
 from ..scoring.backends.cpu import CpuBackend
 from ..types import BoolArray, Float32Array

@@ -10,9 +10,11 @@ import numpy as np
 from ..concepts import PackedLabels, Vocabulary
 from ..data.dataset import ConceptDataset
 from ..errors import ArgumentError
+from ..results.layer_result import LayerResult
 from ..results.null import Null
-from ..results.run_result import Dissection, LayerResult, layer_folders
-from ..scoring.counts import Counter, UnitLabels
+from ..results.run_result import Dissection, layer_folders
+from ..scoring.counts import Counter
+from ..scoring.unit_labels import UnitLabels
 from ..storage import only_writer, read_json
 from ..types import Float64Array, Int64Array
 from .saved_run import Saved, saved

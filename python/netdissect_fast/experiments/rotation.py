@@ -15,7 +15,8 @@ from ..dissection import dissect
 from ..errors import ArgumentError, require
 from ..network.hooks import resolve_layers
 from ..plot import lines
-from ..results.run_result import Dissection, LayerResult, layer_folders
+from ..results.layer_result import LayerResult
+from ..results.run_result import Dissection, layer_folders
 from ..runs.ranks import find_ranks
 from .orthogonal import Turn
 from .rows import detector_row, save_figure, save_rows

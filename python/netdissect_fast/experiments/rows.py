@@ -16,7 +16,7 @@ from ..storage import atomic_file, write_text
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from ..results.run_result import LayerResult
+    from ..results.layer_result import LayerResult
 
 Rows: TypeAlias = Sequence[Mapping[str, Any]]
 

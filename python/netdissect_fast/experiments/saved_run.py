@@ -10,7 +10,8 @@ from ..data.dataset import ConceptDataset
 from ..data.label_cache import packed_labels
 from ..data.sources import check_same, data_of_run
 from ..results.run_result import Dissection
-from ..scoring.backends import Backend, choose
+from ..scoring.backends.base import Backend
+from ..scoring.backends.choice import choose
 from ..scoring.counts import CategoryRule
 
 

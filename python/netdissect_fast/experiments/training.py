@@ -15,7 +15,8 @@ from ..errors import ArgumentError
 from ..network.layers import unwrap
 from ..network.weights import load_weights
 from ..plot import unique_detectors
-from ..results.run_result import Dissection, LayerResult, layer_folders
+from ..results.layer_result import LayerResult
+from ..results.run_result import Dissection, layer_folders
 from ..runs.ranks import find_ranks
 from .rows import Rows, detector_row, save_figure, save_rows
 

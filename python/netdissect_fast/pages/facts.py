@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..concepts import PackedLabels, Vocabulary
-from ..results.run_result import LayerResult
+from ..results.layer_result import LayerResult
 from ..results.tables import UnitRow, UnitTable
+from ..scoring.detectors import detectors, unique_detectors
 from ..types import Float32Array, Float64Array, Int64Array
 
 TOP_CONCEPTS = 5  # of each category, on a unit's page
@@ -129,8 +130,8 @@ class Layer:
     @cached_property
     def per_category(self) -> tuple[int, int]:
         """Detectors and unique detectors as the paper's totals count them."""
-        counts = self.table.labels.detectors(self.iou_threshold, "per_category")
-        unique = self.table.labels.unique_detectors(self.iou_threshold, "per_category")
+        counts = detectors(self.table.labels, self.iou_threshold, "per_category")
+        unique = unique_detectors(self.table.labels, self.iou_threshold, "per_category")
         return int(counts.sum()), int(unique.sum())
 
     @cached_property

@@ -9,10 +9,10 @@ import numpy as np
 
 from ..concepts import PackedImage, PackedLabels
 from ..geometry.grids import Grid
-from ..scoring.backends import CountJob
+from ..scoring.backends.base import CountJob
 from ..scoring.backends.cpu import CpuBackend
-from ..scoring.counts import iou
 from ..scoring.crops import Crops
+from ..scoring.iou import iou
 from ..scoring.peaks import Peaks
 from ..types import Float32Array, Float64Array, Int32Array, Uint64Array
 

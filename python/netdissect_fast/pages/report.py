@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 from ..data.label_cache import packed_labels
 from ..data.sources import check_same, data_of_run
 from ..errors import ArgumentError
-from ..results.run_result import Dissection, LayerResult, layer_folders
+from ..results.layer_result import LayerResult
+from ..results.run_result import Dissection, layer_folders
 from ..results.tables import UnitTable
 from ..scoring.backends.cpu import CpuBackend
 from ..storage import only_writer

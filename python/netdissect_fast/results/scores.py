@@ -8,32 +8,15 @@ from typing import Any
 import numpy as np
 
 from ..concepts import ImageLabels, PackedLabels, Vocabulary
-from ..errors import ActivationError, ArgumentError, ShapeError
+from ..errors import ArgumentError, ShapeError
 from ..geometry.grids import Alignment, Grid, make_grid
-from ..scoring.backends import Backend, NonFiniteError, choose
+from ..scoring.backends.base import Backend, NonFiniteError, nonfinite
+from ..scoring.backends.choice import choose
 from ..scoring.counts import CategoryRule, Counter
-from ..scoring.crops import flush
-from ..scoring.peaks import Peaks, Quantile, peaks_of
-from ..types import Array, Float32Array, Int64Array
-from .run_result import LayerResult
-
-
-def checked_thresholds(thresholds: Any, units: int) -> Float32Array:
-    """User-given thresholds as float32 [U], flushed (SPEC 3); ArgumentError where they do not fit or are NaN."""
-    values = np.asarray(thresholds, np.float32)
-    if values.shape != (units,):
-        raise ShapeError(f"expected one threshold a unit, shape ({units},), got {values.shape}")
-    if np.isnan(values).any():
-        raise ArgumentError(f"the threshold of unit {int(np.flatnonzero(np.isnan(values))[0])} is NaN")
-    return flush(values)
-
-
-def nonfinite(layer: str, error: NonFiniteError, image: str) -> ActivationError:
-    """The error for a NaN or infinite activation, with all names."""
-    return ActivationError(
-        f"layer {layer!r}, unit {error.unit}, image {image}: an activation is NaN or infinite; "
-        "check the preprocessing and the precision (float16 overflows at 65504)"
-    )
+from ..scoring.peaks import Peaks, peaks_of
+from ..scoring.thresholds import Quantile, checked_thresholds
+from ..types import Array, Int64Array
+from .layer_result import LayerResult
 
 
 def score_peaks(

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from .run_result import Dissection, LayerResult
+from .layer_result import LayerResult
+from .run_result import Dissection
 
 
 def layer_text(layer: LayerResult, iou_threshold: float = 0.04, best: int = 10) -> str:

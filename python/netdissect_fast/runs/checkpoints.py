@@ -13,7 +13,7 @@ from typing import Any
 
 from ..errors import ArgumentError, OutputError
 from ..results.run_result import Dissection
-from ..scoring.peaks import tail_rank
+from ..scoring.thresholds import tail_rank
 from ..storage import only_writer, remove_tree, remove_unfinished, require_unheld, require_writable
 from .collectors import State
 from .parts import PARTS, Piece, find_pieces, remove_pieces, save_piece

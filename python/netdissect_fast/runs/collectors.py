@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from ..concepts import PackedLabels, Vocabulary
 from ..data.dataset import ConceptDataset
-from ..results.run_result import LayerResult
-from ..results.scores import nonfinite
-from ..scoring.backends import Backend, NonFiniteError
+from ..results.layer_result import LayerResult
+from ..scoring.backends.base import Backend, NonFiniteError, nonfinite
 from ..scoring.counts import CategoryRule, Counter, Counts
-from ..scoring.peaks import Peaks, Quantile
+from ..scoring.peaks import Peaks
+from ..scoring.thresholds import Quantile
 from .plans import LayerPlan
 from .ranks import Alone
 

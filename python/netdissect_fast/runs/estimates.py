@@ -16,9 +16,11 @@ from ..data.label_cache import cached_labels, decoding_threads
 from ..errors import ArgumentError
 from ..geometry.grids import Alignment, Grid
 from ..network.hooks import Tokens, watch
-from ..scoring.backends import Backend, choose
+from ..scoring.backends.base import Backend
+from ..scoring.backends.choice import choose
 from ..scoring.counts import CategoryRule
-from ..scoring.peaks import SMALL, Quantile, exact_quantile, tail_rank
+from ..scoring.peaks import SMALL
+from ..scoring.thresholds import Quantile, exact_quantile, tail_rank
 from .collectors import Collector, finish_layer
 from .plans import LayerPlan
 from .preparation import device_and_dtype, prepare

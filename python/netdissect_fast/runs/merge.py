@@ -12,7 +12,7 @@ from ..data.label_cache import packed_labels
 from ..data.sources import check_same, data_of_run
 from ..errors import ArgumentError
 from ..results.run_result import Dissection
-from ..scoring.backends import choose
+from ..scoring.backends.choice import choose
 from ..storage import only_writer, remove_unfinished, require_unheld
 from .checkpoints import require_no_shards
 from .collectors import finish_layer

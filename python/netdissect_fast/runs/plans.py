@@ -13,7 +13,7 @@ from ..errors import ArgumentError
 from ..geometry.grids import Alignment, Grid, make_grid
 from ..geometry.tracer import GridTracer
 from ..network.hooks import pad_batch, resolve_layers, unwrap, views_of, watch
-from ..results.scores import checked_thresholds
+from ..scoring.thresholds import checked_thresholds
 from ..types import Float32Array, Int64Array
 
 if TYPE_CHECKING:

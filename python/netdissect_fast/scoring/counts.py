@@ -5,28 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any, Literal, Protocol, TypeAlias
 
 import numpy as np
 
 from ..concepts import PackedLabels, Vocabulary
-from ..errors import ArgumentError
-from ..experiments.shuffled_labels import Paired
+from ..errors import check_option
 from ..geometry.grids import AxisTable, Grid
-from ..types import BoolArray, Float32Array, Float64Array, Int32Array, Int64Array
-from .backends import Backend, CountJob
+from ..types import BoolArray, Float32Array, Float64Array, Int64Array
+from .backends.base import Backend, CountJob
 from .crops import Crops
+from .iou import chance, iou
 
 CategoryRule: TypeAlias = Literal["image", "none"]
-CountRule: TypeAlias = Literal["top_label", "per_category"]
 
 _CHUNK = 1024  # images counted between two chances to interrupt
-
-
-def check_option(name: str, value: str, options: object) -> None:
-    """Raise ArgumentError unless ``value`` is one of the Literal's options."""
-    if value not in get_args(options):
-        raise ArgumentError(f"{name} must be one of {', '.join(get_args(options))}; got {value!r}")
 
 
 @dataclass
@@ -91,19 +84,16 @@ class Counts:
         (SPEC 1, null check); 0 where the category never occurs.
         """
         category = vocabulary.category
-        pixels = np.append(self.pixels, 0)[category].astype(np.float64)
         area = np.concatenate([self.unit_area, np.zeros((len(self.unit_area), 1), np.int64)], axis=1)[:, category]
-        with np.errstate(divide="ignore", invalid="ignore"):
-            d, g = area / pixels, self.concept_area / pixels
-            expected = d * g / (d + g - d * g)
-        return np.asarray(np.where(np.isnan(expected), 0.0, expected), np.float64)
+        return chance(area, self.concept_area, np.append(self.pixels, 0)[category])
 
 
-def iou(intersection: Int64Array, unit_area: Int64Array, concept_area: Int64Array) -> Float64Array:
-    """I / (A + G − I) in float64, 0 where the denominator is 0 (SPEC 7)."""
-    union = unit_area + concept_area - intersection
-    result: Float64Array = np.divide(intersection, union, out=np.zeros(np.shape(union)), where=union != 0)
-    return result
+class LabelsByImage(Protocol):
+    """Labels that can be had for a range of images, such as PackedLabels."""
+
+    def of_images(self, first: int, last: int) -> PackedLabels:
+        """Return the labels of images ``first`` ≤ i < ``last``."""
+        ...
 
 
 class Counter:
@@ -116,14 +106,14 @@ class Counter:
         labels: PackedLabels,  # of all images
         vocabulary: Vocabulary,
         category_rule: CategoryRule = "image",
-        paired: Paired | None = None,  # the labels that each image meets; None: its own
+        met: LabelsByImage | None = None,  # the labels that each image meets; None: its own
     ) -> None:
         check_option("category_rule", category_rule, CategoryRule)
         self.thresholds, self.grid, self.labels = np.ascontiguousarray(thresholds, np.float32), grid, labels
         self.present: BoolArray = labels.category_present(vocabulary)
         if category_rule == "none":
             self.present = np.ones_like(self.present)
-        self._vocabulary, self._met = vocabulary, paired or labels
+        self._vocabulary, self._met = vocabulary, met or labels
         self._concept_area = labels.concept_area(len(vocabulary))
         image_pixels = labels.grid[:, 0].astype(np.int64) * labels.grid[:, 1]
         self._pixels = image_pixels @ self.present.astype(np.int64)
@@ -170,55 +160,3 @@ class Counter:
         edges = sorted({0, last - first, *changes.tolist(), *range(0, last - first, _CHUNK)})
         for begin, end in pairwise(edges):
             yield first + begin, first + end
-
-
-@dataclass(frozen=True)
-class UnitLabels:
-    """The best concept of every unit in every category, and what follows from it (SPEC 8, 9).
-
-    concept  int32 [U, categories]: column of the best concept; −1 where the unit meets none
-    score    float64 [U, categories]: its IoU, 0 where there is none
-    """
-
-    concept: Int32Array
-    score: Float64Array
-
-    @classmethod
-    def of(cls, iou: Float64Array, vocabulary: Vocabulary) -> UnitLabels:
-        """Per category the concept of largest IoU, ties to the smallest number."""
-        shape = len(iou), len(vocabulary.categories)
-        concept, score = np.full(shape, -1, np.int32), np.zeros(shape)
-        for category in range(shape[1]):
-            columns = np.flatnonzero(vocabulary.category == category)
-            if not len(columns) or not len(iou):
-                continue
-            best = iou[:, columns].argmax(axis=1)
-            score[:, category] = iou[np.arange(len(iou)), columns[best]]
-            concept[:, category] = np.where(score[:, category] > 0, columns[best], -1)
-        return cls(concept, score)
-
-    def top(self) -> tuple[Int32Array, Int32Array, Float64Array]:
-        """Overall label of each unit: category (−1: none), concept (−1: none) and IoU; ties to the first category."""
-        if not self.score.shape[1]:
-            nothing = np.full(len(self.score), -1, np.int32)
-            return nothing, nothing, np.zeros(len(self.score))
-        category = self.score.argmax(axis=1).astype(np.int32)
-        unit = np.arange(len(category))
-        concept, score = self.concept[unit, category], self.score[unit, category]
-        return np.where(concept >= 0, category, -1).astype(np.int32), concept, score
-
-    def _detected(self, iou_threshold: float, count: CountRule) -> list[Int32Array]:
-        """Per category, the concept of every unit that counts as a detector there."""
-        check_option("count", count, CountRule)
-        hit = self.score > iou_threshold
-        if count == "top_label":
-            hit &= self.top()[0][:, None] == np.arange(self.score.shape[1])
-        return [self.concept[hit[:, category], category] for category in range(self.score.shape[1])]
-
-    def detectors(self, iou_threshold: float = 0.04, count: CountRule = "top_label") -> Int64Array:
-        """int64 [categories]: units whose label there has an IoU above the threshold."""
-        return np.array([len(found) for found in self._detected(iou_threshold, count)], np.int64)
-
-    def unique_detectors(self, iou_threshold: float = 0.04, count: CountRule = "top_label") -> Int64Array:
-        """int64 [categories]: distinct labels among the detectors of each category."""
-        return np.array([len(np.unique(found)) for found in self._detected(iou_threshold, count)], np.int64)

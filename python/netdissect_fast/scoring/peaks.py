@@ -6,13 +6,11 @@ never exceeds the final threshold T, so whatever is not above it may be dropped 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from decimal import Decimal
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 
@@ -20,34 +18,14 @@ from .. import _core
 from ..errors import ArgumentError, DataError, ShapeError, shortened
 from ..storage import read_arrays, write_arrays
 from ..types import Array, Float32Array, Int64Array
-from .backends import Backend, Stage, choose
+from .backends.base import Backend, Stage
+from .backends.choice import choose
 from .crops import Crops
+from .thresholds import Quantile, exact_quantile, tail_rank
 
-Quantile: TypeAlias = float | str | Decimal | Fraction
-
-_SMALLEST = Decimal("1e-30")  # quantile
 _GROWTH = 2.0  # the store may grow by this factor between two prunings
 SMALL = 1 << 20  # bytes below which pruning is not worth its time
 _PIECE = 100  # a batch enters in pieces of at most this fraction of the images: bounds rise before much is kept
-
-
-def exact_quantile(quantile: Quantile) -> Fraction:
-    """The quantile as the decimal number that its text shows (0.005 is 5/1000, not a binary neighbour)."""
-    text = str(quantile)
-    try:
-        # The fraction of a decimal with a huge exponent would take for ever.
-        sane = len(text) < 100 and ("/" in text or _SMALLEST < Decimal(text) < 1)
-        exact = Fraction(text) if sane else Fraction(-1)
-    except (ValueError, ArithmeticError):
-        exact = Fraction(-1)
-    if not 0 < exact < 1:
-        raise ArgumentError(f"quantile must lie between 0 and 1, for example 0.005; got {quantile!r}")
-    return exact
-
-
-def tail_rank(quantile: Quantile, values: int) -> int:
-    """The rank m = ⌊q·n⌋ + 1: the threshold is the m-th largest of n values (SPEC 1)."""
-    return math.floor(exact_quantile(quantile) * values) + 1
 
 
 class Peaks:

@@ -263,9 +263,9 @@ def test_a_disk_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.Monke
 SCRIPT = """
 import os, sys
 from pathlib import Path
-from tests.data.building.made import EASY
-from tests.data.building.test_interrupted import SOURCES
-from netdissect_fast.data.building import builder
+from tests.data.builder.made import EASY
+from tests.data.builder.test_interrupted import SOURCES
+from netdissect_fast.data.builder import build as builder
 os.sync, builder.CHUNK = lambda: None, 3
 what, out = sys.argv[1], Path(sys.argv[2])
 """
@@ -282,8 +282,8 @@ if __name__ == "__main__":
 KILLED = """
 import random, shutil, signal
 import PIL.Image, PIL.JpegImagePlugin, PIL.PngImagePlugin, safetensors.numpy, tqdm
-from tests.data.building.made import contents
-from tests.killing import Writes
+from tests.data.builder.made import contents
+from tests.support.killing import Writes
 
 def attempt(write):
     child = os.fork()

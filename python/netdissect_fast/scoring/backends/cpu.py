@@ -11,7 +11,7 @@ from ...errors import ArgumentError
 from ...geometry.grids import AxisTable
 from ...types import BoolArray, Float32Array, Uint64Array
 from ..crops import Crops
-from . import CountJob, NonFiniteError, OnHost, to_numpy
+from .base import CountJob, NonFiniteError, OnHost, to_numpy
 
 
 def available_threads() -> int:

@@ -18,7 +18,7 @@ from ...errors import CapacityError
 from ...geometry.grids import AxisTable
 from ...types import Array, Float32Array, Int64Array
 from ..crops import Crops
-from . import CountJob, NonFiniteError, Stage, to_numpy
+from .base import CountJob, NonFiniteError, Stage, to_numpy
 
 _BLOCK = 256  # threads: eight warps (kKeepWarps in keep.cu)
 _WARPS = _BLOCK // 32

@@ -10,7 +10,7 @@ import numpy as np
 from ...geometry.grids import AxisTable
 from ...types import BoolArray, Float32Array
 from ..crops import Crops, flush
-from . import CountJob, NonFiniteError, OnHost, to_numpy
+from .base import CountJob, NonFiniteError, OnHost, to_numpy
 
 
 def widen(maps: Any) -> Float32Array:

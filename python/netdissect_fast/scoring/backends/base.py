@@ -1,0 +1,154 @@
+"""What a backend offers, the kernels keep, count and masks, and what several of them share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from ...errors import ActivationError
+from ...types import Array, BoolArray, Float32Array, Int64Array
+
+if TYPE_CHECKING:
+    from ...concepts import PackedLabels
+    from ...geometry.grids import AxisTable
+    from ..crops import Crops
+
+
+class NonFiniteError(Exception):
+    """A map holds NaN or infinity; the caller knows the layer's name."""
+
+    def __init__(self, image: int, unit: int) -> None:
+        self.image, self.unit = image, unit
+        super().__init__(f"unit {unit}, image {image}")
+
+
+def nonfinite(layer: str, error: NonFiniteError, image: str) -> ActivationError:
+    """The error for a NaN or infinite activation, with all names."""
+    return ActivationError(
+        f"layer {layer!r}, unit {error.unit}, image {image}: an activation is NaN or infinite; "
+        "check the preprocessing and the precision (float16 overflows at 65504)"
+    )
+
+
+@dataclass(frozen=True)
+class CountJob:
+    """One call of count.
+
+    crops        of images first_image ≤ i < first_image + N only
+    thresholds   float32 [U]
+    axes         tables of y and x: label pixel → activations
+    map_size     (H, W)
+    labels       of those N images, all on one Y×X grid
+    present      bool [N, categories]: P
+    intersection accumulator [U, C], added to: I
+    unit_area    accumulator [U, categories], added to: A
+    """
+
+    crops: Crops
+    first_image: int
+    thresholds: Float32Array
+    axes: tuple[AxisTable, AxisTable]
+    map_size: tuple[int, int]
+    labels: PackedLabels
+    present: BoolArray
+    intersection: Any
+    unit_area: Any
+
+
+class Stage(Protocol):
+    """keep for one layer, batch after batch; a device may hold crops back to hand over many at once."""
+
+    def keep(self, maps: Any, bounds: Float32Array, first_image: int) -> Crops:
+        """As Backend.keep, but gives what is ready: crops of this batch or earlier ones, or none."""
+        ...
+
+    def drain(self) -> Crops:
+        """All crops held back."""
+        ...
+
+
+class Immediate:
+    """The Stage of a backend that holds nothing back."""
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+
+    def keep(self, maps: Any, bounds: Float32Array, first_image: int) -> Crops:
+        """See Stage."""
+        return self._backend.keep(maps, bounds, first_image)
+
+    def drain(self) -> Crops:
+        """Nothing."""
+        from ..crops import Crops
+
+        return Crops.empty()
+
+
+class OnHost:
+    """What backends whose arrays are NumPy's have in common."""
+
+    def stage(self: Backend) -> Stage:
+        """See Backend."""
+        return Immediate(self)
+
+    def zeros(self, shape: tuple[int, ...]) -> Int64Array:
+        """See Backend."""
+        import numpy as np
+
+        return np.zeros(shape, np.int64)
+
+    def totals(self, accumulator: Int64Array) -> Int64Array:
+        """See Backend."""
+        return accumulator
+
+
+class Backend(Protocol):
+    """The two kernels. Bounds and thresholds are flushed (SPEC 3)."""
+
+    name: str
+    threads: int
+
+    def stage(self) -> Stage:
+        """A stage for one layer."""
+        ...
+
+    def zeros(self, shape: tuple[int, ...]) -> Any:
+        """An int64 accumulator for ``count``."""
+        ...
+
+    def totals(self, accumulator: Any) -> Int64Array:
+        """What has been added to an accumulator."""
+        ...
+
+    def keep(self, maps: Any, bounds: Float32Array, first_image: int) -> Crops:
+        """Crops of every map that exceeds its unit's bound somewhere.
+
+        maps    [B, U, H, W] float32, float16 or bfloat16: a NumPy array or a torch tensor, any strides
+        bounds  float32 [U]
+        first_image  number of the batch's first image
+        Raises NonFiniteError for the first map, in (image, unit) order, with NaN or infinity.
+        """
+        ...
+
+    def count(self, job: CountJob) -> None:
+        """Add what the masks of the job's crops cover to its accumulators, SPEC 3 to 6."""
+        ...
+
+
+def to_numpy(maps: Any) -> tuple[Array, bool]:
+    """View maps as NumPy: (array, whether it is bfloat16 held as uint16). Other dtypes become float32."""
+    import numpy as np
+
+    if hasattr(maps, "detach"):  # a torch tensor
+        import torch
+
+        maps = maps.detach()
+        if maps.dtype == torch.bfloat16:
+            return maps.cpu().view(torch.uint16).numpy(), True
+        if maps.dtype not in (torch.float32, torch.float16):
+            maps = maps.float()
+        return maps.cpu().numpy(), False
+    maps = np.asarray(maps)
+    if maps.dtype not in (np.dtype(np.float32), np.dtype(np.float16)):
+        maps = maps.astype(np.float32)
+    return maps, False
