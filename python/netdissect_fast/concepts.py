@@ -54,7 +54,7 @@ class Vocabulary:
 
     @staticmethod
     def primary(coverage: Float64Array) -> Int32Array:  # [C, categories]
-        """Primary category of each concept: the one with its largest coverage, ties to the first (SPEC 5).
+        """Primary category of each concept: the one with its largest coverage, ties to the first (spec 1.5).
 
         ``coverage`` float64 [C, categories]; NaN where a concept is not in a category. Gives int32 [C],
         −1 for concepts of no category.
@@ -169,7 +169,7 @@ class PackedLabels:
         )
 
     def masks(self, image: int) -> dict[int, BoolArray]:
-        """L: column of each concept of an image → bool [Y, X] (SPEC 4)."""
+        """L: column of each concept of an image → bool [Y, X] (spec 1.4)."""
         size = int(self.grid[image, 0]), int(self.grid[image, 1])
         concepts = self.slot_concept[slice(*self.slot_start[image : image + 2])]
         words = self.words[slice(*self.word_start[image : image + 2])]
@@ -208,14 +208,14 @@ class PackedLabels:
         return image[order], concept[order], pixels[order]
 
     def concept_area(self, concepts: int) -> Int64Array:
-        """G, int64 [C]: pixels that carry each concept, over all images (SPEC 6)."""
+        """G, int64 [C]: pixels that carry each concept, over all images (spec 1.6)."""
         area = np.zeros(concepts, np.int64)
         _, concept, pixels = self.areas()
         np.add.at(area, concept, pixels)
         return area
 
     def category_present(self, vocabulary: Vocabulary) -> BoolArray:
-        """P, bool [N, categories]: images that carry a concept of each primary category (SPEC 5)."""
+        """P, bool [N, categories]: images that carry a concept of each primary category (spec 1.5)."""
         present = np.zeros((len(self), len(vocabulary.categories) + 1), bool)  # last column: no category
         image, concept, _ = self.areas()
         present[image, vocabulary.category[concept]] = True

@@ -6,7 +6,7 @@ import re
 
 _FLOAT = r"f(?:16|16x2|32|64)"
 FORBIDDEN = {
-    rf"\b(?:fma|mad)\.[\w.]*\b{_FLOAT}\b": "contracts a product and a sum: one rounding where SPEC has two",
+    rf"\b(?:fma|mad)\.[\w.]*\b{_FLOAT}\b": "contracts a product and a sum: one rounding where spec 1.3 has two",
     rf"\bdiv\.[\w.]*\b{_FLOAT}\b": "divides: some targets turn that into a product with the inverse; tables do it",
     r"\.approx\b": "is approximate",
     rf"\b(?:rcp|sqrt|rsqrt|ex2|lg2|sin|cos|tanh)\.[\w.]*\b{_FLOAT}\b": "is not needed and differs between targets",

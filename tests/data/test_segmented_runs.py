@@ -29,7 +29,7 @@ def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def direct_counts(layer: Any, maps: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """I and A of maps upsampled to 8×8 half-pixel in float32 and SPEC's order, by NumPy alone."""
+    """I and A of maps upsampled to 8×8 half-pixel in float32 and the order of spec 1.3, by NumPy alone."""
     x = np.clip((np.arange(8) + 0.5) / 2 - 0.5, 0, SIDE - 1)
     low = np.minimum(np.floor(x).astype(int), SIDE - 1)
     high, f = np.minimum(low + 1, SIDE - 1), (x - low).astype(np.float32)

@@ -1,4 +1,4 @@
-"""Rotations are what SPEC 5 says; layers in rotated bases are what dissect() makes of each basis alone."""
+"""Rotations are what spec 5 says; layers in rotated bases are what dissect() makes of each basis alone."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def planted(angles: list[float], ones: int, minus_ones: int, seed: int) -> np.nd
 
 
 def check_powers(rotation: np.ndarray) -> None:
-    """SPEC 5."""
+    """spec 5."""
     one, close = np.eye(len(rotation)), {"atol": 1e-10 * len(rotation), "rtol": 0}
     np.testing.assert_allclose(rotation_power(rotation, 0), one, **close)
     np.testing.assert_allclose(rotation_power(rotation, 1), rotation, **close)

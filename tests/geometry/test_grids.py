@@ -1,4 +1,4 @@
-"""Grids and axis tables: SPEC 1.2, its vectors, and what every table must satisfy."""
+"""Grids and axis tables: spec 1.2, its vectors, and what every table must satisfy."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_receptive_field_table() -> None:
 
 
 def test_order_of_operations() -> None:
-    """The table is exactly SPEC 1.2's float64 formula, written out pixel by pixel."""
+    """The table is exactly spec 1.2's float64 formula, written out pixel by pixel."""
     grid = Grid((13, 27), (227, 229), (16.3, 8.1), (14.7, -3.3), "explicit")
     for axis, labels in ((0, 113), (1, 97)):
         table = grid.axis(axis, labels)

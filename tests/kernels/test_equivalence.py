@@ -280,7 +280,7 @@ def test_no_fused_multiply_add(backend: Backend) -> None:
 
 @pytest.mark.parametrize("backend", [REFERENCE, *(CpuBackend(1, isa) for isa in ISAS)], ids=["reference", *ISAS])
 def test_overflow_turns_no_pixel_on(backend: Backend) -> None:
-    """Between two samples that do not exceed T, an overflowing S may: such a pixel is off (SPEC 3, second test)."""
+    """Between two samples that do not exceed T, an overflowing S may: such a pixel is off (spec 1.3, second test)."""
     b = LARGEST * np.linspace(0.3, 0.9, 50, dtype=np.float32)
     a = np.full(50, -LARGEST)
     f = np.float32(0.75)

@@ -1,4 +1,4 @@
-"""Counts, IoU, labels of units and detectors: SPEC 1, steps 4 to 9, on cases worked by hand."""
+"""Counts, IoU, labels of units and detectors: spec 1.4, 1.5, 1.6, 1.7, 1.8, 1.9, on cases worked by hand."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from ..support.variants import ISAS, REFERENCE
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize(("rule", "first"), [("image", 1 / (3 + 2 - 1)), ("none", 1 / (5 + 2 - 1))])
 def test_worked_example(backend: str, rule: Any, first: float) -> None:
-    """SPEC 1: labels 1 and 2 in category object, 3 a whole-image scene; the category rule read three ways."""
+    """spec 1.16: labels 1 and 2 in category object, 3 a whole-image scene; the category rule read three ways."""
     masks = np.array([[[1, 0], [1, 0]], [[1, 1], [0, 0]], [[0, 0], [0, 1]]], np.float32)[:, None]
     labels = [
         image([[1, 1], [0, 0]], whole=(3,)),

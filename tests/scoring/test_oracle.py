@@ -44,7 +44,7 @@ def test_score_against_oracle(
     rule: str,
     fixed: float | None,
 ) -> None:
-    """SPEC 1, all steps, through nd.score on every backend."""
+    """spec 1, all steps, through nd.score on every backend."""
     maps, labels, vocabulary = scene
     (height, width), (rows, columns) = maps.shape[2:], labels[0].shape
     if alignment == "explicit":

@@ -1,4 +1,4 @@
-"""SPEC section 1, steps 1 to 9, once more: plain loops over ints and np.float32, sharing no code with the package.
+"""spec 1, steps 1 to 9, once more: plain loops over ints and np.float32, sharing no code with the package.
 
 Slow on purpose; for tiny cases. Images are nested lists or arrays; labels of an image are (list of label maps, set of
 whole-image numbers).
@@ -18,7 +18,7 @@ Labels = tuple[list[list[list[int]]], set[int]]
 
 
 def axis_table(pixels: int, features: int, size: int, stride: float, offset: float) -> Table:
-    """SPEC 1.2: (i0, i1, f) of every label pixel, from a stride and offset in pixels of an input of ``size``."""
+    """spec 1.2: (i0, i1, f) of every label pixel, from a stride and offset in pixels of an input of ``size``."""
     table = []
     for p in range(pixels):
         c = (p + 0.5) * (size / pixels) - 0.5
@@ -27,7 +27,7 @@ def axis_table(pixels: int, features: int, size: int, stride: float, offset: flo
 
 
 def corner_table(pixels: int, features: int) -> Table:
-    """SPEC 1.2, align_corners."""
+    """spec 1.2, align_corners."""
     return [_entry(p * (features - 1) / (pixels - 1) if pixels > 1 else 0.0, features) for p in range(pixels)]
 
 
@@ -45,7 +45,7 @@ def flushed(value: float) -> np.float32:
 
 
 def threshold(values: list[np.float32], quantile: Fraction) -> np.float32:
-    """SPEC 1.1 as its first sentence has it: the smallest t with at most ⌊q·n⌋ values above it."""
+    """spec 1.1 as its first sentence has it: the smallest t with at most ⌊q·n⌋ values above it."""
     allowed = math.floor(quantile * len(values))
     return min(t for t in values if sum(v > t for v in values) <= allowed)
 
@@ -62,7 +62,7 @@ class Found:
 
 
 def mask(map_: list[list[np.float32]], t: np.float32, y: Table, x: Table) -> list[list[bool]]:
-    """SPEC 1.3: S > T and a corner > T."""
+    """spec 1.3: S > T and a corner > T."""
     rows = []
     with np.errstate(all="ignore"):
         for y0, y1, fy in y:
@@ -129,7 +129,7 @@ def dissect(
 
 
 def _label(found: Found, unit: int, numbers: list[int], category: dict[int, int], categories: int) -> None:
-    """SPEC 1.8: per category, then overall; the first of equals wins."""
+    """spec 1.8: per category, then overall; the first of equals wins."""
     best: list[tuple[int | None, float]] = []
     top: tuple[int | None, int | None, float] = (None, None, 0.0)
     for c in range(categories):

@@ -1,4 +1,4 @@
-"""Random rotations of K units, and part of the way to one (the paper's section 3.2; SPEC 5)."""
+"""Random rotations of K units, and part of the way to one (the paper's section 3.2; spec 5)."""
 
 from __future__ import annotations
 

@@ -108,7 +108,7 @@ def rotate(
 ) -> Rotation:
     """Dissect layers as they are and in rotated bases Q^α·a, all in one forward pass.
 
-    Q is uniform on SO(K), by seed; Q^α lies on the way from the layer's own basis (α = 0) to Q (α = 1) (SPEC 5). A
+    Q is uniform on SO(K), by seed; Q^α lies on the way from the layer's own basis (α = 0) to Q (α = 1) (spec 5). A
     rotation keeps all that a linear read-out can tell: where it costs unique detectors, the units' own directions
     are special.
 

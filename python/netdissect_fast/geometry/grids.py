@@ -1,6 +1,6 @@
 """Where a layer's features sit on the image, and the tables that carry label pixels to them.
 
-One formula for every alignment (SPEC 1.2): feature j of a map is centred on input pixel ``stride·j + offset``. The
+One formula for every alignment (spec 1.2): feature j of a map is centred on input pixel ``stride·j + offset``. The
 tables are made once, here, in float64, so that no backend divides.
 """
 
@@ -92,7 +92,7 @@ class Grid:
             )
 
     def axis(self, axis: int, labels: int) -> AxisTable:
-        """Table of one axis (0 = y, 1 = x) for ``labels`` label pixels along it (SPEC 1.2)."""
+        """Table of one axis (0 = y, 1 = x) for ``labels`` label pixels along it (spec 1.2)."""
         if axis not in (0, 1) or labels < 0:
             raise ArgumentError(f"expected axis 0 (y) or 1 (x) and labels ≥ 0, got axis {axis}, labels {labels}")
         w = self.size[axis]

@@ -28,7 +28,7 @@ class LayerResult:
     """One dissected layer.
 
     name        the layer, as asked for
-    counts      I, A, G (SPEC 6)
+    counts      I, A, G (spec 1.6)
     thresholds  T, float32 [U]
     vocabulary  the C concepts
     grid        where the layer's H×W positions sit on the network's input
@@ -55,7 +55,7 @@ class LayerResult:
 
     @cached_property
     def iou(self) -> Float64Array:
-        """IoU of every unit with every concept, float64 [U, C] (SPEC 7)."""
+        """IoU of every unit with every concept, float64 [U, C] (spec 1.7)."""
         return self.counts.iou(self.vocabulary)
 
     @cached_property
@@ -65,7 +65,7 @@ class LayerResult:
 
     @cached_property
     def labels(self) -> UnitLabels:
-        """The best concept of each unit in each category (SPEC 8)."""
+        """The best concept of each unit in each category (spec 1.8)."""
         return UnitLabels.of(self.iou, self.vocabulary)
 
     @property
@@ -84,7 +84,7 @@ class LayerResult:
         return self.table.to_pandas()
 
     def detectors(self, iou_threshold: float = 0.04, count: CountRule = "top_label") -> dict[str, int]:
-        """Units that detect a concept (IoU above the threshold), by category (SPEC 9).
+        """Units that detect a concept (IoU above the threshold), by category (spec 1.9).
 
         ``count``: "top_label" counts a unit once, for its overall label; "per_category" once in every
         category whose best label exceeds the threshold, as the paper's published totals do.
@@ -92,7 +92,7 @@ class LayerResult:
         return self.table.detectors(iou_threshold, count)
 
     def unique_detectors(self, iou_threshold: float = 0.04, count: CountRule = "top_label") -> dict[str, int]:
-        """Distinct concepts that are detected, by category (SPEC 9); arguments as for ``detectors``."""
+        """Distinct concepts that are detected, by category (spec 1.9); arguments as for ``detectors``."""
         return self.table.unique_detectors(iou_threshold, count)
 
     def top(self, unit: int, n: int = 10) -> tuple[Int64Array, Float32Array]:

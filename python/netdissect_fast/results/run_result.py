@@ -66,7 +66,7 @@ class Dissection(Mapping[str, LayerResult]):
         )
 
     def save(self, out: str | Path) -> None:
-        """Write the result folder (SPEC 6); run.json last, so that a folder with one is complete.
+        """Write the result folder (spec 6); run.json last, so that a folder with one is complete.
 
         The same run gives the same bytes, but for timings.json.
         """

@@ -78,7 +78,7 @@ def score(
         where the H×W positions sit on the image: "half_pixel", "align_corners", or (stride, offset) in pixels of
         ``input_size`` (default: the first image's label size).
     category_rule :
-        "image" (SPEC 5) or "none": areas over all images.
+        "image" (spec 1.5) or "none": areas over all images.
     backend, threads :
         "cpu", "reference" or "auto"; threads of the kernels (None: all cores).
     name :

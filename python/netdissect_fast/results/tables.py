@@ -179,7 +179,7 @@ class UnitTable:
         ]
 
     def to_csv(self) -> str:
-        """NetDissect's result.csv (SPEC 6): units from 1, by descending score; our own columns at the end."""
+        """NetDissect's result.csv (spec 6.2): units from 1, by descending score; our own columns at the end."""
         records = self.records()
         text = io.StringIO()
         writer = csv.DictWriter(text, self.columns, lineterminator="\n")

@@ -24,7 +24,7 @@ _CHUNK = 1024  # images counted between two chances to interrupt
 
 @dataclass
 class Counts:
-    """What is counted over images (SPEC 6); int64, so that nothing overflows or rounds.
+    """What is counted over images (spec 1.6); int64, so that nothing overflows or rounds.
 
     intersection  I, [U, C]: pixels where the unit's mask and the concept meet
     unit_area     A, [U, categories]: the mask's pixels in images that carry the category
@@ -71,7 +71,7 @@ class Counts:
         )
 
     def iou(self, vocabulary: Vocabulary) -> Float64Array:
-        """IoU, float64 [U, C] (SPEC 7)."""
+        """IoU, float64 [U, C] (spec 1.7)."""
         padded = np.concatenate([self.unit_area, np.zeros((len(self.unit_area), 1), np.int64)], axis=1)
         found = iou(self.intersection, padded[:, vocabulary.category], self.concept_area)
         found[:, vocabulary.category < 0] = 0  # a concept without a category meets no image of its category
@@ -81,7 +81,7 @@ class Counts:
         """Expected IoU of a random mask of the unit's density with each concept, float64 [U, C].
 
         d·g/(d + g − d·g) for densities d of the mask and g of the concept over the images of its category
-        (SPEC 1, null check); 0 where the category never occurs.
+        (spec 1.10); 0 where the category never occurs.
         """
         category = vocabulary.category
         area = np.concatenate([self.unit_area, np.zeros((len(self.unit_area), 1), np.int64)], axis=1)[:, category]

@@ -14,7 +14,7 @@ _ARRAYS = "image", "unit", "box", "values"
 
 
 def flush(values: Float32Array) -> Float32Array:
-    """Values below 2⁻⁷² count as +0 (SPEC 3), so that flush-to-zero hardware decides every pixel alike."""
+    """Values below 2⁻⁷² count as +0 (spec 1.3), so that flush-to-zero hardware decides every pixel alike."""
     values = np.asarray(values, np.float32)
     return np.where(np.abs(values) < SMALLEST, np.float32(0), values)
 

@@ -14,7 +14,7 @@ CountRule: TypeAlias = Literal["top_label", "per_category"]
 
 
 def detectors(labels: UnitLabels, iou_threshold: float = 0.04, count: CountRule = "top_label") -> Int64Array:
-    """Count the units of each category whose label there has an IoU above the threshold, int64 [categories] (SPEC 9).
+    """Count the units of each category whose label there has an IoU above the threshold, int64 [categories] (spec 1.9).
 
     ``count``: "top_label" counts a unit once, for its overall label; "per_category" once in every category whose best
     label exceeds the threshold.
@@ -23,7 +23,7 @@ def detectors(labels: UnitLabels, iou_threshold: float = 0.04, count: CountRule 
 
 
 def unique_detectors(labels: UnitLabels, iou_threshold: float = 0.04, count: CountRule = "top_label") -> Int64Array:
-    """Count the distinct labels among the detectors of each category, int64 [categories] (SPEC 9)."""
+    """Count the distinct labels among the detectors of each category, int64 [categories] (spec 1.9)."""
     return np.array([len(np.unique(found)) for found in _detected(labels, iou_threshold, count)], np.int64)
 
 

@@ -8,7 +8,7 @@ from ..types import Float64Array, Int64Array
 
 
 def iou(intersection: Int64Array, unit_area: Int64Array, concept_area: Int64Array) -> Float64Array:
-    """I / (A + G − I) in float64, 0 where the denominator is 0 (SPEC 7)."""
+    """I / (A + G − I) in float64, 0 where the denominator is 0 (spec 1.7)."""
     union = unit_area + concept_area - intersection
     result: Float64Array = np.divide(intersection, union, out=np.zeros(np.shape(union)), where=union != 0)
     return result

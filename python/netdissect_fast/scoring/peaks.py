@@ -103,7 +103,7 @@ class Peaks:
 
     @property
     def threshold_rank(self) -> int:
-        """The thresholds are this-many-th largest values (SPEC 1)."""
+        """The thresholds are this-many-th largest values (spec 1.1)."""
         return tail_rank(self.quantile, self.images * self.map_size[0] * self.map_size[1])
 
     @property
@@ -125,7 +125,7 @@ class Peaks:
             self.crops.append(stage.drain())
 
     def thresholds(self, quantile: Quantile | None = None) -> Float32Array:
-        """T, float32 [U]: the (⌊q·n⌋+1)-th largest activation of each unit over all images (SPEC 1).
+        """T, float32 [U]: the (⌊q·n⌋+1)-th largest activation of each unit over all images (spec 1.1).
 
         ``quantile``: any up to the one that the peaks were kept for (the default).
         """

@@ -33,12 +33,12 @@ def exact_quantile(quantile: Quantile) -> Fraction:
 
 
 def tail_rank(quantile: Quantile, values: int) -> int:
-    """The rank m = ⌊q·n⌋ + 1: the threshold is the m-th largest of n values (SPEC 1)."""
+    """The rank m = ⌊q·n⌋ + 1: the threshold is the m-th largest of n values (spec 1.1)."""
     return math.floor(exact_quantile(quantile) * values) + 1
 
 
 def checked_thresholds(thresholds: Any, units: int) -> Float32Array:
-    """User-given thresholds as float32 [U], flushed (SPEC 3); ArgumentError where they do not fit or are NaN."""
+    """User-given thresholds as float32 [U], flushed (spec 1.3); ArgumentError where they do not fit or are NaN."""
     values = np.asarray(thresholds, np.float32)
     if values.shape != (units,):
         raise ShapeError(f"expected one threshold a unit, shape ({units},), got {values.shape}")

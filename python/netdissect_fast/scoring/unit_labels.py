@@ -12,7 +12,7 @@ from ..types import Float64Array, Int32Array
 
 @dataclass(frozen=True)
 class UnitLabels:
-    """The best concept of every unit in every category, and overall (SPEC 8).
+    """The best concept of every unit in every category, and overall (spec 1.8).
 
     concept  int32 [U, categories]: column of the best concept; −1 where the unit meets none
     score    float64 [U, categories]: its IoU, 0 where there is none

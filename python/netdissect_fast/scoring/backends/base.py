@@ -103,7 +103,7 @@ class OnHost:
 
 
 class Backend(Protocol):
-    """The two kernels. Bounds and thresholds are flushed (SPEC 3)."""
+    """The two kernels. Bounds and thresholds are flushed (spec 1.3)."""
 
     name: str
     threads: int
@@ -131,7 +131,7 @@ class Backend(Protocol):
         ...
 
     def count(self, job: CountJob) -> None:
-        """Add what the masks of the job's crops cover to its accumulators, SPEC 3 to 6."""
+        """Add what the masks of the job's crops cover to its accumulators, spec 1.3, 1.4, 1.5, 1.6."""
         ...
 
 

@@ -70,7 +70,7 @@ class CpuBackend(OnHost):
     def masks(
         self, crops: Crops, thresholds: Float32Array, axes: tuple[AxisTable, AxisTable], map_size: tuple[int, int]
     ) -> BoolArray:
-        """M of each crop, bool [P, Y, X] (SPEC 3): the masks that ``count`` counts, to be looked at.
+        """M of each crop, bool [P, Y, X] (spec 1.3): the masks that ``count`` counts, to be looked at.
 
         thresholds float32 [U]; axes of any Y×X grid; map_size (H, W).
         """

@@ -1,4 +1,4 @@
-"""keep and count as SPEC.md defines them, in NumPy: to be read, and to hold the other backends to. Slow."""
+"""keep and count as spec 1 defines them, in NumPy: to be read, and to hold the other backends to. Slow."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def widen(maps: Any) -> Float32Array:
 
 
 def upsample(maps: Float32Array, y: AxisTable, x: AxisTable) -> Float32Array:
-    """S: maps float32 [..., H, W] → [..., Y, X], bilinear, each operation rounded on its own (SPEC 2, 3)."""
+    """S: maps float32 [..., H, W] → [..., Y, X], bilinear, each operation rounded on its own (spec 1.2, 1.3)."""
     with np.errstate(over="ignore", invalid="ignore"):  # overflow follows IEEE
         rows = maps[..., x.i0] + x.f * (maps[..., x.i1] - maps[..., x.i0])
         top, bottom = rows[..., y.i0, :], rows[..., y.i1, :]
@@ -31,7 +31,7 @@ def upsample(maps: Float32Array, y: AxisTable, x: AxisTable) -> Float32Array:
 
 
 def masks(maps: Float32Array, thresholds: Float32Array, y: AxisTable, x: AxisTable) -> BoolArray:
-    """M: on iff S > T and one of the four corner samples > T (SPEC 3).
+    """M: on iff S > T and one of the four corner samples > T (spec 1.3).
 
     maps float32 [..., H, W], thresholds float32 broadcasting against [...]; gives bool [..., Y, X].
     """
