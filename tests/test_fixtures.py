@@ -24,7 +24,7 @@ import netdissect_fast as nd
 
 from .fixtures.network import data, network
 from .fixtures.write import LAYERS, SETTINGS, write
-from .folders import contents
+from .support.run_folders import contents
 
 FIXTURES = Path(__file__).parent / "fixtures"
 OLD = FIXTURES / "be10565"

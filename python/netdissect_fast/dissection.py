@@ -135,7 +135,7 @@ def dissect(
     shard = checked_shard(shard, folder)
     ranks = find_ranks(group)
     if folder is not None:
-        ranks.share(lambda: require_writable(folder))  # before any work
+        ranks.once(lambda: require_writable(folder))  # before any work
     options: dict[str, Any] = {"transform": transform, "tokens": tokens}
     prepared = prepare(
         model, data, layers, where=where, options=options, alignment=alignment, units=units, preprocess=preprocess,

@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 
 import netdissect_fast as nd
-from netdissect_fast.runs.parts import find_pieces
+from netdissect_fast.runs.parts import find_parts
 
 from ..support.killing import BATCH, IMAGES, Job, Server
 
@@ -69,7 +69,7 @@ def loaded(out: Path) -> dict[str, Any] | None:
 
 def progress(out: Path) -> int:
     """Of how many images the activations need not be computed again."""
-    return IMAGES if loaded(out) else sum(piece.span.images for piece in find_pieces(out))
+    return IMAGES if loaded(out) else sum(part.span.images for part in find_parts(out))
 
 
 class Walk:
@@ -190,8 +190,8 @@ def test_killed_at_every_write(walk_through: Callable[[Walk], None], least: int,
 @pytest.mark.parametrize(
     ("walk_through", "first", "broken", "noticed"),
     [
-        (walk_through_a_short_run, 1, "a piece is written in place", r"part\.json"),
-        (walk_through_a_short_run, 30, "the last piece is removed before the next is there", "work was lost"),
+        (walk_through_a_short_run, 1, "a part is written in place", r"part\.json"),
+        (walk_through_a_short_run, 30, "the last part is removed before the next is there", "work was lost"),
         (walk_over_an_older_result, 1, "an older result is not withdrawn", "a mixture"),
         (walk_through_a_merge, 1, "shards are removed before the result is there", "work was lost"),
     ],

@@ -29,7 +29,7 @@ from netdissect_fast.data.formats.synthetic import write_synthetic
 from netdissect_fast.data.input.batches import image_batches
 from netdissect_fast.errors import OutputError
 from netdissect_fast.network.hooks import watch
-from netdissect_fast.runs.parts import find_pieces
+from netdissect_fast.runs.parts import find_parts
 from netdissect_fast.runs.records import ResumeWarning
 from netdissect_fast.storage import LOCK, only_writer
 
@@ -123,9 +123,9 @@ def test_a_disk_that_is_full_midway(kind: str, request: pytest.FixtureRequest, t
             dissect(two_layers(), out, cache)
         with pytest.raises(nd.NetDissectError):
             nd.load(out)
-        (piece,) = find_pieces(out)
-        assert set(piece.states()) == {"0", "3"}
-        assert piece.span == (0, IMAGES - BATCH * len(warned))
+        (part,) = find_parts(out)
+        assert set(part.states()) == {"0", "3"}
+        assert part.span == (0, IMAGES - BATCH * len(warned))
         assert not [path for path in out.rglob("*") if path.suffix == ".part" or path.name == LOCK]
     net = two_layers()
     sizes = passes(net)
@@ -351,5 +351,5 @@ def test_ctrl_c(workers: int, to: str, command: list[str], tmp_path: Path) -> No
     assert not (out / LOCK).exists()
     assert not list(out.rglob("*.part"))
     with only_writer(out):
-        (piece,) = find_pieces(out)
-    assert set(piece.states()) == {"0", "3"}
+        (part,) = find_parts(out)
+    assert set(part.states()) == {"0", "3"}

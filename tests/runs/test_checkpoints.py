@@ -16,7 +16,7 @@ from torch import nn
 
 import netdissect_fast as nd
 from netdissect_fast.errors import ArgumentError, DataError, InUse, OutputError, ResumeMismatch
-from netdissect_fast.runs import checkpoints as resuming
+from netdissect_fast.runs import checkpoints
 from netdissect_fast.runs.records import ResumeWarning
 from netdissect_fast.storage import only_writer
 
@@ -183,10 +183,10 @@ def test_a_broken_checkpoint_is_named(broken: str, how: str, tmp_path: Path) -> 
         run(tmp_path)
 
 
-def test_a_piece_of_other_images_than_its_name_says(tmp_path: Path) -> None:
+def test_a_part_of_other_images_than_its_name_says(tmp_path: Path) -> None:
     stopped(tmp_path, 3)
-    (piece,) = (tmp_path / "parts").iterdir()
-    file = piece / "part.json"
+    (part,) = (tmp_path / "parts").iterdir()
+    file = part / "part.json"
     part = json.loads(file.read_text())
     part["images"] = [0, 8]
     file.write_text(json.dumps(part))
@@ -194,7 +194,7 @@ def test_a_piece_of_other_images_than_its_name_says(tmp_path: Path) -> None:
         run(tmp_path)
 
 
-def test_two_pieces_with_the_same_images(tmp_path: Path) -> None:
+def test_two_parts_with_the_same_images(tmp_path: Path) -> None:
     stopped(tmp_path, 5)
     first = tmp_path / "first"
     (tmp_path / "parts" / "0000000-0000020").rename(first)
@@ -224,7 +224,7 @@ def test_a_checkpoint_that_fails_is_a_warning(tmp_path: Path, whole: Any, monkey
         raise OutputError("cannot write: no space")
 
     with monkeypatch.context() as patch:
-        patch.setattr(resuming, "save_piece", full)
+        patch.setattr(checkpoints, "save_part", full)
         with pytest.warns(ResumeWarning, match=r"no checkpoint at image \d+, the run goes on: cannot write: no"):
             run(tmp_path)
         with pytest.raises(OutputError, match="no space"):
@@ -233,7 +233,7 @@ def test_a_checkpoint_that_fails_is_a_warning(tmp_path: Path, whole: Any, monkey
 
 
 def test_too_little_space_is_said_before_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(resuming.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 100})())
+    monkeypatch.setattr(checkpoints.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 100})())
     with pytest.raises(OutputError, match="will need at least 0 MB, 0 MB are free"):
         run(tmp_path, quantile="0.5")
 

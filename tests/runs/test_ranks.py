@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from netdissect_fast.cli import main
 from netdissect_fast.data.formats.synthetic import write_synthetic
 from netdissect_fast.errors import ArgumentError
-from netdissect_fast.runs.ranks import Ranks, find_ranks
+from netdissect_fast.runs.ranks import GroupRanks, find_ranks
 from netdissect_fast.scoring.backends.choice import choose
 from netdissect_fast.scoring.peaks import Peaks, peaks_of
 
@@ -28,7 +28,7 @@ from .test_shards import NET
 VALUES = np.array([-np.inf, -3e38, -1.5, -1e-38, 0, 2.0**-70, 1, 1.0000001, 2, 3e38], np.float32)[1:]
 
 
-class Together(Ranks):
+class Together(GroupRanks):
     """Ranks in threads of one process: sums and maxima by hand instead of torch's."""
 
     def __init__(self, rank: int, size: int, table: list[Any], barrier: threading.Barrier) -> None:

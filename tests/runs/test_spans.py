@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from netdissect_fast.errors import ArgumentError
-from netdissect_fast.runs.spans import Span, missing, shard_of, share
+from netdissect_fast.runs.spans import Span, missing, portion, shard_of
 
 SIZES = {"images": st.integers(1, 200), "batch_size": st.integers(1, 40), "count": st.integers(1, 12)}
 
@@ -35,7 +35,7 @@ def test_shares_of_what_is_left(done: list[int], images: int, batch_size: int, c
     """Whatever batches are done already, every other one is in exactly one share, whole; shares are even."""
     batches = [Span(b * batch_size, min(images, (b + 1) * batch_size)) for b in range(-(-images // batch_size))]
     left = missing(Span(0, images), [batches[b] for b in done if b < len(batches)])
-    shares = [share(left, batch_size, index, count) for index in range(count)]
+    shares = [portion(left, batch_size, index, count) for index in range(count)]
     taken = sorted(span for one in shares for span in one)
     assert [i for span in taken for i in range(*span)] == [i for span in left for i in range(*span)]
     assert all(span.first % batch_size == 0 and (span.last % batch_size == 0 or span.last == images) for span in taken)

@@ -119,28 +119,27 @@ def die() -> None:
 # ------------------------------------------------------------------------------- what must not pass unnoticed
 
 
-def _pieces_in_place() -> None:
-    from netdissect_fast.runs import parts as pieces
+def _parts_in_place() -> None:
+    from netdissect_fast.runs import parts
 
     @contextmanager
     def in_place(path: Path) -> Iterator[Path]:
         path.mkdir(parents=True, exist_ok=True)
         yield path
 
-    pieces.new_folder = in_place
+    parts.new_folder = in_place
 
 
-def _old_piece_first() -> None:
-    from netdissect_fast.runs import checkpoints as resuming
-    from netdissect_fast.runs import parts as pieces
+def _old_part_first() -> None:
+    from netdissect_fast.runs import checkpoints, parts
 
-    save_piece = resuming.save_piece
+    save_part = checkpoints.save_part
 
     def save(out: Path, span: Any, *arguments: Any) -> Path:
-        pieces.remove_pieces(out, span)
-        return save_piece(out, span, *arguments)
+        parts.remove_parts(out, span)
+        return save_part(out, span, *arguments)
 
-    resuming.save_piece = save
+    checkpoints.save_part = save
 
 
 def _old_result_stays() -> None:
@@ -151,20 +150,20 @@ def _old_result_stays() -> None:
 
 def _shards_first() -> None:
     from netdissect_fast.results import run_result as results
-    from netdissect_fast.runs import parts as pieces
+    from netdissect_fast.runs import parts
 
     save = results.Dissection.save
 
     def removed_first(self: Any, out: Path) -> None:
-        pieces.remove_pieces(out)
+        parts.remove_parts(out)
         save(self, out)
 
     results.Dissection.save = removed_first
 
 
 BREAKS: dict[str, Callable[[], None]] = {
-    "a piece is written in place": _pieces_in_place,
-    "the last piece is removed before the next is there": _old_piece_first,
+    "a part is written in place": _parts_in_place,
+    "the last part is removed before the next is there": _old_part_first,
     "an older result is not withdrawn": _old_result_stays,
     "shards are removed before the result is there": _shards_first,
 }

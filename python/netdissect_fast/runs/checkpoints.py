@@ -16,11 +16,11 @@ from ..results.run_result import Dissection
 from ..scoring.thresholds import tail_rank
 from ..storage import only_writer, remove_tree, remove_unfinished, require_unheld, require_writable
 from .collectors import State
-from .parts import PARTS, Piece, find_pieces, remove_pieces, save_piece
+from .parts import PARTS, Part, find_parts, remove_parts, save_part
 from .plans import LayerPlan
-from .ranks import Alone
+from .ranks import Ranks
 from .records import ResumeWarning
-from .spans import Span, missing, shard_of, share
+from .spans import Span, missing, portion, shard_of
 
 Shard = tuple[int, int]  # number from 0, of how many
 
@@ -32,7 +32,7 @@ class Work:
     """The images of a run.
 
     todo     spans left for this process, in whole batches
-    pieces   what is there already, on rank 0
+    parts   what is there already, on rank 0
     """
 
     out: Path | None
@@ -41,7 +41,7 @@ class Work:
     shard: Shard | None
     every: float  # seconds between checkpoints
     todo: list[Span]
-    pieces: list[Piece]
+    parts: list[Part]
     _written: Path | None = None
     _due: float = field(init=False)
 
@@ -49,8 +49,8 @@ class Work:
         self._due = time.monotonic() + self.every
 
     def load(self) -> list[dict[str, State]]:
-        """What the pieces hold, by layer. DataError where one is broken."""
-        return [piece.states() for piece in self.pieces]
+        """What the parts hold, by layer. DataError where one is broken."""
+        return [part.states() for part in self.parts]
 
     def reached(self, span: Span, last: int, states: Callable[[], Mapping[str, State]]) -> None:
         """Note that the images of ``span`` up to ``last`` are done: now and then, and at the end of a shard, on disk.
@@ -63,7 +63,7 @@ class Work:
         begun = time.monotonic()
         try:
             done = Span(span.first, last)
-            self._written = save_piece(self.out, done, self.record, self.plans, states(), self.shard)
+            self._written = save_part(self.out, done, self.record, self.plans, states(), self.shard)
         except OutputError as error:
             if ended:
                 raise
@@ -71,12 +71,12 @@ class Work:
         took = time.monotonic() - begun
         self._due = time.monotonic() + (max(self.every, _SHARE * took) if self.every else 0)
 
-    def save(self, result: Dissection, ranks: Alone) -> None:
-        """Write the result on rank 0, then remove all pieces. OutputError on every rank where that fails."""
+    def save(self, result: Dissection, ranks: Ranks) -> None:
+        """Write the result on rank 0, then remove all parts. OutputError on every rank where that fails."""
         out = self.out
         if out is not None:
-            ranks.share(lambda: result.save(out))
-            ranks.share(lambda: remove_pieces(out))
+            ranks.once(lambda: result.save(out))
+            ranks.once(lambda: remove_parts(out))
             if self._written is not None:  # on a machine of its own
                 remove_tree(self._written)
 
@@ -88,19 +88,19 @@ def begin(
     record: Mapping[str, Any],
     plans: Mapping[str, LayerPlan],
     *,
-    ranks: Alone,
+    ranks: Ranks,
     resume: bool,
     every: float,
 ) -> Iterator[Work]:
     """Hold the run's folder, and find what is done and what is left.
 
-    Raises InUse, OutputError, DataError for a broken piece, ResumeMismatch where one is of another run; on every rank.
+    Raises InUse, OutputError, DataError for a broken part, ResumeMismatch where one is of another run; on every rank.
     """
     images, batch_size = record["data"]["images"], record["settings"]["batch_size"]
     whole = Span(0, images) if shard is None else shard_of(images, batch_size, *shard)
     with ExitStack() as held:
 
-        def look() -> list[Piece]:
+        def look() -> list[Part]:
             if out is None:
                 return []
             _require_space(out, plans.values(), images, record["settings"]["quantile"])
@@ -109,13 +109,13 @@ def begin(
                 remove_unfinished(out)
             require_writable(out)
             if not resume:
-                remove_pieces(out, None if shard is None else whole)
-            return find_pieces(out, record, whole)
+                remove_parts(out, None if shard is None else whole)
+            return find_parts(out, record, whole)
 
-        pieces = ranks.share(look)
-        left = missing(whole, [piece.span for piece in pieces])
-        todo = share(left, batch_size, ranks.rank, ranks.size)
-        yield Work(out, record, plans, shard, every, todo, pieces if ranks.rank == 0 else [])
+        parts = ranks.once(look)
+        left = missing(whole, [part.span for part in parts])
+        todo = portion(left, batch_size, ranks.rank, ranks.size)
+        yield Work(out, record, plans, shard, every, todo, parts if ranks.rank == 0 else [])
 
 
 @contextmanager

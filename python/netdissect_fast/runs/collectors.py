@@ -15,7 +15,7 @@ from ..scoring.counts import CategoryRule, Counter, Counts
 from ..scoring.peaks import Peaks
 from ..scoring.thresholds import Quantile
 from .plans import LayerPlan
-from .ranks import Alone
+from .ranks import Ranks
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -80,7 +80,7 @@ def finish_layer(
     vocabulary: Vocabulary,
     category_rule: CategoryRule,
     backend: Backend,
-    ranks: Alone,
+    ranks: Ranks,
 ) -> LayerResult:
     """The layer's result from what was collected of disjoint images, here and on the other ranks.
 

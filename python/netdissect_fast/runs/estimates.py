@@ -24,7 +24,7 @@ from ..scoring.thresholds import Quantile, exact_quantile, tail_rank
 from .collectors import Collector, finish_layer
 from .plans import LayerPlan
 from .preparation import device_and_dtype, prepare
-from .ranks import Alone
+from .ranks import SingleRank
 
 if TYPE_CHECKING:
     import torch
@@ -211,7 +211,7 @@ class _Sampled:
         """For all of ``data``; counts the sample, to be timed."""
         backend, rule, labels = self.rest
         words, states = self.sample.vocabulary, [self.kept.state()]
-        counts = finish_layer(self.plan, states, labels(), words, rule, backend, Alone()).counts
+        counts = finish_layer(self.plan, states, labels(), words, rule, backend, SingleRank()).counts
         self.unpruned.peaks.finish()
         grid, units = self.plan.grid, self.plan.units
         positions = len(data) * grid.size[0] * grid.size[1]

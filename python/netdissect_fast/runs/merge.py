@@ -1,4 +1,4 @@
-"""merge(): the result of a run from the pieces that its shards left; the network is not needed."""
+"""merge(): the result of a run from the parts that its shards left; the network is not needed."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from ..scoring.backends.choice import choose
 from ..storage import only_writer, remove_unfinished, require_unheld
 from .checkpoints import require_no_shards
 from .collectors import finish_layer
-from .parts import Piece, find_pieces, remove_pieces, require_disjoint
-from .ranks import Alone
+from .parts import Part, find_parts, remove_parts, require_disjoint
+from .ranks import SingleRank
 from .records import require_same
 from .spans import Span, missing, shard_of
 
@@ -72,8 +72,8 @@ def merge(
                 require_unheld(folder)
             require_no_shards(folder)
         remove_unfinished(target)
-        pieces = _all_pieces(sources)
-        record, plans = pieces[0].record, pieces[0].plans
+        parts = _all_parts(sources)
+        record, plans = parts[0].record, parts[0].plans
         if data is None or isinstance(data, str | Path):
             data = data_of_run(record, None if data is None else Path(data))
         check_same(data, record)
@@ -83,42 +83,42 @@ def merge(
 
         begun = time.perf_counter()
         result = Dissection({}, record, data)
-        states = [piece.states() for piece in pieces]
+        states = [part.states() for part in parts]
         for name, plan in plans.items():
             mine = [state.pop(name) for state in states]
             rule = record["settings"]["category_rule"]
-            result.layers[name] = finish_layer(plan, mine, packed, data.vocabulary, rule, chosen, Alone())
+            result.layers[name] = finish_layer(plan, mine, packed, data.vocabulary, rule, chosen, SingleRank())
         clock["count"] = time.perf_counter() - begun
         result.run["timings"] = {name: round(seconds, 3) for name, seconds in clock.items()}
         result.save(target)
-        remove_pieces(target)
+        remove_parts(target)
     return result
 
 
-def _all_pieces(folders: Sequence[Path]) -> list[Piece]:
-    """The pieces in all folders, which together must be one whole run."""
-    pieces = [piece for folder in folders for piece in find_pieces(folder)]
+def _all_parts(folders: Sequence[Path]) -> list[Part]:
+    """The parts in all folders, which together must be one whole run."""
+    parts = [part for folder in folders for part in find_parts(folder)]
     names = ", ".join(map(str, folders))
-    if not pieces:
+    if not parts:
         done = " (there is a finished result)" if any((folder / "run.json").exists() for folder in folders) else ""
         raise ArgumentError(f"there is no shard in {names}{done}: make them with dissect --shard I/N --out FOLDER")
-    for piece in pieces[1:]:
-        require_same(piece.record, pieces[0].record, str(piece.path), f"{pieces[0].path} is taken for right")
-    require_disjoint(pieces)
-    images, batch_size = pieces[0].record["data"]["images"], pieces[0].record["settings"]["batch_size"]
-    gaps = missing(Span(0, images), [piece.span for piece in pieces])
+    for part in parts[1:]:
+        require_same(part.record, parts[0].record, str(part.path), f"{parts[0].path} is taken for right")
+    require_disjoint(parts)
+    images, batch_size = parts[0].record["data"]["images"], parts[0].record["settings"]["batch_size"]
+    gaps = missing(Span(0, images), [part.span for part in parts])
     if gaps:
         ranges = ", ".join(f"{gap.first} to {gap.last - 1}" for gap in gaps)
-        shards = _lacking(pieces, gaps, images, batch_size)
+        shards = _lacking(parts, gaps, images, batch_size)
         raise ArgumentError(
             f"of {images} images these are missing in {names}: {ranges}{shards}; run them, then merge again"
         )
-    return sorted(pieces, key=lambda piece: piece.span)
+    return sorted(parts, key=lambda part: part.span)
 
 
-def _lacking(pieces: Sequence[Piece], gaps: Sequence[Span], images: int, batch_size: int) -> str:
-    """Which shards the missing images are of, where all pieces were cut alike."""
-    counts = {piece.shard[1] if piece.shard else 0 for piece in pieces}
+def _lacking(parts: Sequence[Part], gaps: Sequence[Span], images: int, batch_size: int) -> str:
+    """Which shards the missing images are of, where all parts were cut alike."""
+    counts = {part.shard[1] if part.shard else 0 for part in parts}
     count = counts.pop()
     if counts or not count:
         return ""

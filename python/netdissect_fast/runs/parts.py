@@ -1,10 +1,10 @@
-"""Pieces of a run on disk: what was collected of some images, to be gone on with or put together.
+"""Parts of a run on disk: what was collected of some images, to be gone on with or put together.
 
     OUT/parts/0000000-0004096/part.json                  record of the run, layers
                               LAYER.safetensors          peaks, or counts where thresholds were given
 
-A piece appears under its name when it is whole. A checkpoint is the piece of all images so far of one process; the next
-takes its place, so of two pieces that begin alike in one folder the longer holds the shorter.
+A part appears under its name when it is whole. A checkpoint is the part of all images so far of one process; the next
+takes its place, so of two parts that begin alike in one folder the longer holds the shorter.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ _REMEDY = "Start over with --restart (resume=False), or choose another --out"
 
 
 @dataclass(frozen=True)
-class Piece:
-    """A piece on disk: images ``span`` of the run that ``record`` describes, perhaps of shard (i, n)."""
+class Part:
+    """A part on disk: images ``span`` of the run that ``record`` describes, perhaps of shard (i, n)."""
 
     path: Path
     span: Span
@@ -46,8 +46,8 @@ class Piece:
     shard: tuple[int, int] | None
 
     @classmethod
-    def read(cls, path: Path) -> Piece:
-        """Read what ``save_piece`` wrote, without the arrays. DataError where it is broken or of a later format."""
+    def read(cls, path: Path) -> Part:
+        """Read what ``save_part`` wrote, without the arrays. DataError where it is broken or of a later format."""
         file = path / "part.json"
         values = read_json(file)
         try:
@@ -89,7 +89,7 @@ class Piece:
         return counts
 
 
-def save_piece(
+def save_part(
     out: Path,
     span: Span,
     record: Mapping[str, Any],
@@ -97,7 +97,7 @@ def save_piece(
     states: Mapping[str, State],
     shard: tuple[int, int] | None = None,
 ) -> Path:
-    """Write a piece into a run's folder, then remove shorter ones that begin alike; gives its folder.
+    """Write a part into a run's folder, then remove shorter ones that begin alike; gives its folder.
 
     OutputError where that fails; then the shorter ones are still there.
     """
@@ -121,8 +121,8 @@ def save_piece(
     return path
 
 
-def find_pieces(out: Path, record: Mapping[str, Any] | None = None, within: Span | None = None) -> list[Piece]:
-    """The pieces in a run's folder, by images.
+def find_parts(out: Path, record: Mapping[str, Any] | None = None, within: Span | None = None) -> list[Part]:
+    """The parts in a run's folder, by images.
 
     record   of the run that they must be of
     within   only those that hold some of these images; other processes may be at the rest
@@ -134,16 +134,16 @@ def find_pieces(out: Path, record: Mapping[str, Any] | None = None, within: Span
         for first, last, path in sorted(_folders(out))
         if within is None or (first < within.last and within.first < last)
     }
-    pieces = [Piece.read(path) for path in longest.values()]
+    parts = [Part.read(path) for path in longest.values()]
     if record is not None:
-        for piece in pieces:
-            require_same(piece.record, record, str(piece.path), _REMEDY)
-    require_disjoint(pieces)
-    return pieces
+        for part in parts:
+            require_same(part.record, record, str(part.path), _REMEDY)
+    require_disjoint(parts)
+    return parts
 
 
-def remove_pieces(out: Path, within: Span | None = None) -> None:
-    """Remove all pieces of a run, or those that lie within a span."""
+def remove_parts(out: Path, within: Span | None = None) -> None:
+    """Remove all parts of a run, or those that lie within a span."""
     if within is None:
         remove_tree(out / PARTS)
         return
@@ -152,9 +152,9 @@ def remove_pieces(out: Path, within: Span | None = None) -> None:
             remove_tree(path)
 
 
-def require_disjoint(pieces: Sequence[Piece]) -> None:
-    """Raise ArgumentError where an image comes in two pieces."""
-    for one, two in pairwise(sorted(pieces, key=lambda piece: piece.span)):
+def require_disjoint(parts: Sequence[Part]) -> None:
+    """Raise ArgumentError where an image comes in two parts."""
+    for one, two in pairwise(sorted(parts, key=lambda part: part.span)):
         if two.span.first < one.span.last:
             last = min(one.span.last, two.span.last) - 1
             raise ArgumentError(

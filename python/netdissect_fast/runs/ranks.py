@@ -9,50 +9,76 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from itertools import pairwise
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
 from ..errors import ArgumentError, NetDissectError, RankError
 from ..scoring.crops import Crops
 from ..scoring.peaks import Peaks
-from ..types import Array, Float32Array, Int64Array, Uint32Array
+from ..scoring.thresholds import kth_largest_over_ranks
+from ..types import Array, Float32Array, Int64Array
 from .records import require_same
 
 T = TypeVar("T")
 
-_CHUNK = 1 << 24  # values looked at together; their indices need 8 bytes each
 _MESSAGE = 1 << 28  # bytes sent at once
 
 
-class Alone:
-    """A run in a single process."""
+class Ranks(Protocol):
+    """The processes that share a run; all call the same methods in the same order."""
+
+    rank: int
+    size: int
+
+    def agree(self, record: Mapping[str, Any]) -> None:
+        """Raise ResumeMismatch on every rank unless all have the same model, data and settings."""
+        ...
+
+    def once(self, work: Callable[[], T]) -> T:
+        """Run ``work`` on rank 0 alone; return its result, or raise what it raised, on every rank."""
+        ...
+
+    def sum(self, array: Int64Array) -> Int64Array:
+        """Return the sum over ranks, on every rank."""
+        ...
+
+    def finish(self, peaks: Peaks) -> Float32Array:
+        """Return the thresholds over the peaks of all ranks, float32 [U]; drop what they make superfluous."""
+        ...
+
+    def gather(self, peaks: Peaks) -> Peaks | None:
+        """Return the peaks of all ranks on rank 0, None on the others."""
+        ...
+
+
+class SingleRank:
+    """A run in one process."""
 
     rank, size = 0, 1
 
     def agree(self, record: Mapping[str, Any]) -> None:
-        """Raise ResumeMismatch on every rank unless all have the same model, data and settings."""
+        """Do nothing: there is nobody to differ from."""
 
-    def share(self, work: Callable[[], T]) -> T:
-        """What ``work`` gives on rank 0, on every rank; what it raises there is raised on every rank."""
+    def once(self, work: Callable[[], T]) -> T:
+        """Return the result of ``work``."""
         return work()
 
     def sum(self, array: Int64Array) -> Int64Array:
-        """The sum over ranks, on every rank."""
+        """Return the array."""
         return array
 
     def finish(self, peaks: Peaks) -> Float32Array:
-        """Thresholds over the peaks of all ranks, float32 [U]; what they make superfluous is dropped from ``peaks``."""
+        """Return the thresholds of the peaks."""
         return peaks.finish()
 
     def gather(self, peaks: Peaks) -> Peaks | None:
-        """The peaks of all ranks on rank 0, None on the others."""
+        """Return the peaks."""
         return peaks
 
 
-class Ranks(Alone):
-    """The processes of a torch process group, which must all call the same methods in the same order."""
+class GroupRanks:
+    """The processes of a torch process group."""
 
     def __init__(self, group: Any) -> None:
         import torch
@@ -64,15 +90,15 @@ class Ranks(Alone):
         self._device = torch.device("cuda", torch.cuda.current_device()) if on_gpu else torch.device("cpu")
 
     def agree(self, record: Mapping[str, Any]) -> None:
-        """See Alone."""
+        """See Ranks."""
         records: list[Any] = [None] * self.size
         with _contact(self.rank):
             self._dist.all_gather_object(records, dict(record), group=self._group)
         for rank, other in enumerate(records):
             require_same(other, records[0], f"rank {rank}", "All ranks must be given the same; seed random weights")
 
-    def share(self, work: Callable[[], T]) -> T:
-        """See Alone."""
+    def once(self, work: Callable[[], T]) -> T:
+        """See Ranks."""
         outcome: list[Any] = [None, None]
         if self.rank == 0:
             try:
@@ -83,11 +109,11 @@ class Ranks(Alone):
             self._dist.broadcast_object_list(outcome, group=self._group, group_src=0)
         if outcome[1] is not None:
             raise outcome[1]
-        shared: T = outcome[0]
-        return shared
+        result: T = outcome[0]
+        return result
 
     def sum(self, array: Int64Array) -> Int64Array:
-        """See Alone."""
+        """See Ranks."""
         total: Int64Array = self._reduced(array, self._dist.ReduceOp.SUM)
         return total
 
@@ -100,28 +126,17 @@ class Ranks(Alone):
         return tensor.cpu().numpy()
 
     def finish(self, peaks: Peaks) -> Float32Array:
-        """See Alone. Digit by digit: how many of all values share the leading bits found so far."""
+        """See Ranks."""
         if (seen := int(self.sum(np.array([peaks.images_seen]))[0])) != peaks.images:
             raise ArgumentError(f"thresholds need all {peaks.images} images, the ranks together hold {seen}")
         peaks.raise_bounds(self._reduced(peaks.bounds, self._dist.ReduceOp.MAX))  # each is at most T
-        unit, key = _above(peaks)
-        wanted = np.full(peaks.units, peaks.threshold_rank, np.int64)  # T's place among values that share its bits
-        prefix = np.zeros(peaks.units, np.uint32)
-        enough = np.ones(peaks.units, bool)  # fewer values than wanted exceed the bound: then that is T
-        for shift in (24, 16, 8, 0):
-            found = self.sum(_histogram(unit, key, prefix, shift, peaks.units))
-            at_least = found[:, ::-1].cumsum(axis=1)[:, ::-1]
-            if shift == 24:
-                enough = at_least[:, 0] >= wanted
-            digit = np.maximum((at_least >= wanted[:, None]).sum(axis=1) - 1, 0)
-            wanted -= np.take_along_axis(at_least - found, digit[:, None], axis=1)[:, 0]
-            prefix |= digit.astype(np.uint32) << np.uint32(shift)
-        thresholds = np.where(enough, _from_key(prefix), peaks.bounds)
+        unit, values = peaks.crops.above(peaks.bounds)
+        thresholds = kth_largest_over_ranks(unit, values, peaks.bounds, peaks.threshold_rank, self.sum)
         peaks.raise_bounds(thresholds)
         return thresholds
 
     def gather(self, peaks: Peaks) -> Peaks | None:
-        """See Alone."""
+        """See Ranks."""
         seen: list[Any] = [None] * self.size
         sizes = [array.shape for array in peaks.crops.arrays]
         with _contact(self.rank):
@@ -153,42 +168,6 @@ class Ranks(Alone):
             self._dist.recv(tensor, group=self._group, group_src=rank)
             piece[:] = tensor.cpu().numpy()
         return array
-
-
-def _above(peaks: Peaks) -> tuple[Array, Uint32Array]:
-    """Of all values above their unit's bound: the units, int32, and keys, uint32, which ascend with the values."""
-    starts = peaks.crops.starts()
-    units, keys = [np.zeros(0, np.int32)], [np.zeros(0, np.uint32)]
-    edges = np.minimum(np.searchsorted(starts, np.arange(0, starts[-1] + _CHUNK, _CHUNK)), len(peaks.crops))
-    for first, last in pairwise(edges):
-        values = peaks.crops.values[starts[first] : starts[last]]
-        unit = np.repeat(peaks.crops.unit[first:last], np.diff(starts[first : last + 1]))
-        above = values > peaks.bounds[unit]
-        units.append(unit[above])
-        keys.append(_key(values[above]))
-    return np.concatenate(units), np.concatenate(keys)
-
-
-def _key(values: Float32Array) -> Uint32Array:
-    bits = values.view(np.uint32)
-    return np.where(bits >> 31, ~bits, bits | np.uint32(1 << 31))
-
-
-def _from_key(key: Uint32Array) -> Float32Array:
-    return np.where(key >> 31, key & np.uint32((1 << 31) - 1), ~key).view(np.float32)
-
-
-def _histogram(unit: Array, key: Uint32Array, prefix: Uint32Array, shift: int, units: int) -> Int64Array:
-    """int64 [U, 256]: of the values that share their unit's leading bits, how many have each next eight bits."""
-    found = np.zeros(units * 256, np.int64)
-    for start in range(0, len(key), _CHUNK):
-        u, k = unit[start : start + _CHUNK], key[start : start + _CHUNK]
-        if shift < 24:
-            same = (k ^ prefix[u]) >> np.uint32(shift + 8) == 0
-            u, k = u[same], k[same]
-        digit = (k >> np.uint32(shift)) & np.uint32(255)
-        found += np.bincount(u.astype(np.int64) * 256 + digit, minlength=units * 256)
-    return found.reshape(units, 256)
 
 
 def _messages(array: Array) -> Iterator[Array]:
@@ -233,18 +212,18 @@ def joined(device: str) -> Iterator[tuple[int, str]]:
         distributed.destroy_process_group()
 
 
-def find_ranks(group: Any = "auto") -> Alone:
+def find_ranks(group: Any = "auto") -> Ranks:
     """The processes that work together: ``group``, a torch ProcessGroup; "auto": the default one where there is one.
 
     None: this process alone. ArgumentError for anything else.
     """
     if group is None:
-        return Alone()
+        return SingleRank()
     from torch import distributed
 
     there = distributed.is_available() and distributed.is_initialized()
     if isinstance(group, str) and group == "auto":
-        return Ranks(distributed.group.WORLD) if there and distributed.get_world_size() > 1 else Alone()
+        return GroupRanks(distributed.group.WORLD) if there and distributed.get_world_size() > 1 else SingleRank()
     if not there or not isinstance(group, distributed.ProcessGroup):
         raise ArgumentError(f"group must be 'auto', None or a torch.distributed process group, got {group!r}")
-    return Ranks(group)
+    return GroupRanks(group)

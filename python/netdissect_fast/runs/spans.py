@@ -42,8 +42,8 @@ def missing(whole: Span, done: Iterable[Span]) -> list[Span]:
     return [*gaps, Span(at, whole.last)] if at < whole.last else gaps
 
 
-def share(spans: Iterable[Span], batch_size: int, index: int, count: int) -> list[Span]:
-    """One of ``count`` shares of these spans, which begin at whole batches: as many batches as any, or one more."""
+def portion(spans: Iterable[Span], batch_size: int, index: int, count: int) -> list[Span]:
+    """One of ``count`` portions of these spans, which begin at whole batches: as many batches as any, or one more."""
     spans = list(spans)
     total = sum(-(-span.images // batch_size) for span in spans)
     begin, end = total * index // count, total * (index + 1) // count

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from ..types import Float32Array, Int32Array, Int64Array, Uint16Array
 
 SMALLEST = np.float32(2.0**-72)
 _ARRAYS = "image", "unit", "box", "values"
+_CHUNK = 1 << 24  # values looked at together
 
 
 def flush(values: Float32Array) -> Float32Array:
@@ -106,6 +108,19 @@ class Crops:
         if not len(self):
             return np.zeros(0, np.float32)
         return np.asarray(np.maximum.reduceat(self.values, self.starts()[:-1]), np.float32)
+
+    def above(self, bounds: Float32Array) -> tuple[Int32Array, Float32Array]:
+        """Return all values above their unit's bound, float32 [V], and their units, int32 [V]."""
+        starts = self.starts()
+        units, values = [np.zeros(0, np.int32)], [np.zeros(0, np.float32)]
+        edges = np.minimum(np.searchsorted(starts, np.arange(0, starts[-1] + _CHUNK, _CHUNK)), len(self))
+        for first, last in pairwise(edges):
+            some = self.values[starts[first] : starts[last]]
+            unit = np.repeat(self.unit[first:last], np.diff(starts[first : last + 1]))
+            keep = some > bounds[unit]
+            units.append(unit[keep])
+            values.append(some[keep])
+        return np.concatenate(units), np.concatenate(values)
 
     def take(self, order: Int64Array, starts: Int64Array | None = None) -> Crops:
         """A copy of some crops, in the order of these positions."""

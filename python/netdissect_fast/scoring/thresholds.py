@@ -1,8 +1,12 @@
-"""Thresholds: the quantile as an exact number, and the rank among a unit's activations that it stands for."""
+"""Thresholds: a quantile as an exact number, the rank it stands for, and the value of that rank over processes.
+
+In one process ``Peaks.thresholds`` takes it from the compiled core (csrc/order.cpp).
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from decimal import Decimal
 from fractions import Fraction
 from typing import Any, TypeAlias
@@ -10,8 +14,10 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from ..errors import ArgumentError, ShapeError
-from ..types import Float32Array
+from ..types import Float32Array, Int32Array, Int64Array, Uint32Array
 from .crops import flush
+
+_CHUNK = 1 << 24  # values looked at together; their indices need 8 bytes each
 
 Quantile: TypeAlias = float | str | Decimal | Fraction
 
@@ -45,3 +51,56 @@ def checked_thresholds(thresholds: Any, units: int) -> Float32Array:
     if np.isnan(values).any():
         raise ArgumentError(f"the threshold of unit {int(np.flatnonzero(np.isnan(values))[0])} is NaN")
     return flush(values)
+
+
+def kth_largest_over_ranks(
+    unit: Int32Array,
+    values: Float32Array,
+    bounds: Float32Array,
+    rank: int,
+    total: Callable[[Int64Array], Int64Array],
+) -> Float32Array:
+    """Return the ``rank``-th largest value of each unit over several processes, exactly, float32 [U].
+
+    unit, values  int32 and float32 [V]: those of this process that are above their unit's bound
+    bounds        float32 [U], the same in all processes; returned where fewer than ``rank`` values are above it
+    total         sums an int64 array over all processes
+
+    Digit by digit: how many of all values share the leading bits found so far. Four rounds of [U, 256] numbers.
+    """
+    key = _key(values)
+    wanted = np.full(len(bounds), rank, np.int64)  # T's place among values that share its bits
+    prefix = np.zeros(len(bounds), np.uint32)
+    enough = np.ones(len(bounds), bool)
+    for shift in (24, 16, 8, 0):
+        found = total(_histogram(unit, key, prefix, shift, len(bounds)))
+        at_least = found[:, ::-1].cumsum(axis=1)[:, ::-1]
+        if shift == 24:
+            enough = at_least[:, 0] >= wanted
+        digit = np.maximum((at_least >= wanted[:, None]).sum(axis=1) - 1, 0)
+        wanted -= np.take_along_axis(at_least - found, digit[:, None], axis=1)[:, 0]
+        prefix |= digit.astype(np.uint32) << np.uint32(shift)
+    return np.where(enough, _from_key(prefix), bounds)
+
+
+def _key(values: Float32Array) -> Uint32Array:
+    """Bits that ascend with the values."""
+    bits = values.view(np.uint32)
+    return np.where(bits >> 31, ~bits, bits | np.uint32(1 << 31))
+
+
+def _from_key(key: Uint32Array) -> Float32Array:
+    return np.where(key >> 31, key & np.uint32((1 << 31) - 1), ~key).view(np.float32)
+
+
+def _histogram(unit: Int32Array, key: Uint32Array, prefix: Uint32Array, shift: int, units: int) -> Int64Array:
+    """int64 [U, 256]: of the values that share their unit's leading bits, how many have each next eight bits."""
+    found = np.zeros(units * 256, np.int64)
+    for start in range(0, len(key), _CHUNK):
+        u, k = unit[start : start + _CHUNK], key[start : start + _CHUNK]
+        if shift < 24:
+            same = (k ^ prefix[u]) >> np.uint32(shift + 8) == 0
+            u, k = u[same], k[same]
+        digit = (k >> np.uint32(shift)) & np.uint32(255)
+        found += np.bincount(u.astype(np.int64) * 256 + digit, minlength=units * 256)
+    return found.reshape(units, 256)
