@@ -87,7 +87,7 @@ class Mutant:
 
 def mutants() -> Iterator[Mutant]:
     """Every mutant, in the order of the text."""
-    texts = {name: (ROOT / "csrc" / "cuda" / name).read_text(encoding="utf-8") for name in FILES}
+    texts = {name: (ROOT / "csrc" / "gpu" / name).read_text(encoding="utf-8") for name in FILES}
     number = 0
     for name, text in texts.items():
         places = [

@@ -1,4 +1,4 @@
-"""keep and count on a GPU: the kernels of csrc/cuda, launched through CuPy on torch's device, stream and memory.
+"""keep and count on a GPU: the kernels of csrc/gpu, launched through CuPy on torch's device, stream and memory.
 
 Crops gather in a store on the device and come to the host only when it fills: once in many batches.
 """
@@ -74,7 +74,7 @@ class Engine(Protocol):
 @cache
 def source() -> str:
     """The text of the module with all kernels."""
-    folder = resources.files("netdissect_fast") / "cuda"
+    folder = resources.files("netdissect_fast") / "gpu"
     return "\n".join((folder / name).read_text(encoding="utf-8") for name in ("common.cuh", "keep.cu", "count.cu"))
 
 
