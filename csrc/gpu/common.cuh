@@ -1,5 +1,6 @@
 // What keep and count share. No #include anywhere: NVRTC then needs no toolkit headers. The module that is compiled is
-// common.cuh, keep.cu and count.cu, one after the other.
+// the constants that backends/cuda.py shares with the kernels (kKeepWarps: warps in a block; kValueBits: see Store),
+// then common.cuh, keep.cu and count.cu.
 typedef unsigned long long u64;
 
 constexpr unsigned kAll = 0xffffffffu;  // all 32 lanes

@@ -1,8 +1,6 @@
 // keep: crops of every map that exceeds its unit's bound, appended to a store on the device in any order.
 // Reads every activation once; the few maps above their bound are read again to find and copy their box.
 
-constexpr int kKeepWarps = 8;  // blocks of 256 threads
-
 template <class T>
 struct Maps {  // strides in elements
   const T* data;
@@ -11,7 +9,6 @@ struct Maps {  // strides in elements
 };
 
 // Crops and values are counted in one word, so that one atomic reserves both.
-constexpr int kValueBits = 40;
 constexpr u64 kOneCrop = 1ull << kValueBits;
 
 struct Store {
@@ -20,7 +17,7 @@ struct Store {
   Box* box;
   long long* start;  // of a crop's values
   float* values;
-  u64* used;       // crops << 40 | values
+  u64* used;       // crops << kValueBits | values
   u64* nonfinite;  // smallest image·units + unit with a NaN or an infinity
 };
 

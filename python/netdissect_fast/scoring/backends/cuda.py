@@ -20,9 +20,10 @@ from ...types import Array, Float32Array, Int64Array
 from ..crops import Crops
 from .base import CountJob, NonFiniteError, Stage, to_numpy
 
-_BLOCK = 256  # threads: eight warps (kKeepWarps in keep.cu)
-_WARPS = _BLOCK // 32
-_VALUE_BITS = 40  # kValueBits in keep.cu
+_WARPS = 8  # of a block
+_BLOCK = 32 * _WARPS  # threads
+_VALUE_BITS = 40  # crops << 40 | values
+CONSTANTS = f"constexpr int kKeepWarps = {_WARPS}, kValueBits = {_VALUE_BITS};"  # of the kernels
 _SHARE = 0.25  # of the free memory, at most, for one layer's store
 _MOST_CROPS = 1 << (63 - _VALUE_BITS)
 _NO_ROOM = (
@@ -75,7 +76,8 @@ class Engine(Protocol):
 def source() -> str:
     """The text of the module with all kernels."""
     folder = resources.files("netdissect_fast") / "gpu"
-    return "\n".join((folder / name).read_text(encoding="utf-8") for name in ("common.cuh", "keep.cu", "count.cu"))
+    files = (folder / name for name in ("common.cuh", "keep.cu", "count.cu"))
+    return "\n".join([CONSTANTS, *(path.read_text(encoding="utf-8") for path in files)])
 
 
 @dataclass(frozen=True)
