@@ -7,21 +7,22 @@ constexpr unsigned kAll = 0xffffffffu;  // all 32 lanes
 constexpr int kLanes = 32;
 constexpr int kTile = 8;
 
-struct __align__(8) Box {  // rows y .. y+height-1, columns x .. x+width-1; height 0 = no crop
+struct __align__(8) Box {  // as in crops.h: rows y .. y+height-1, columns x .. x+width-1; height 0 = no crop
   unsigned short y, x, height, width;
 };
 
-// Values below 2^-72 count as zero (SPEC 3). Flush-to-zero arithmetic then decides every pixel like any other.
+// Values below 2^-72 count as zero (spec 1.3). Flush-to-zero arithmetic then decides every pixel like any other.
 constexpr float kSmallest = 0x1p-72f;
 constexpr float kLargestFlushed = 0x1.fffffep-73f;
 
-__device__ inline float strict(float bound) { return bound == 0.0f ? kLargestFlushed : bound; }
+// Twins of cpu/common-inl.h, from here to the end of the file.
+__device__ inline float exclusive(float bound) { return bound == 0.0f ? kLargestFlushed : bound; }
 
 __device__ inline float flush(float value) { return value > -kSmallest && value < kSmallest ? 0.0f : value; }
 
 __device__ inline bool is_finite(float value) { return (__float_as_uint(value) & 0x7f800000u) != 0x7f800000u; }
 
-// Each operation rounded on its own (SPEC 3): the intrinsics are never contracted into a fused multiply-add.
+// Each operation rounded on its own (spec 1.3): the intrinsics are never contracted into a fused multiply-add.
 __device__ inline float lerp(float a, float b, float f) { return __fadd_rn(a, __fmul_rn(f, __fsub_rn(b, a))); }
 
 struct Half {

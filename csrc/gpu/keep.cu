@@ -2,7 +2,7 @@
 // Reads every activation once; the few maps above their bound are read again to find and copy their box.
 
 template <class T>
-struct Maps {  // strides in elements
+struct Maps {  // as in crops.h; strides in elements
   const T* data;
   int images, units, height, width;
   long long image_stride, unit_stride, row_stride, column_stride;
@@ -23,7 +23,7 @@ struct Store {
 
 // Every lane of the block brings one crop of one map, or none (height 0).
 template <class T>
-__device__ void append(const Maps<T>& maps, const Store& store, Box box, int image, int unit, int first_image) {
+__device__ void add_crop(const Maps<T>& maps, const Store& store, Box box, int image, int unit, int first_image) {
   __shared__ u64 reserved[kKeepWarps];
   const int lane = threadIdx.x % kLanes, warp = threadIdx.x / kLanes;
   const int size = box.height * box.width;
@@ -72,7 +72,7 @@ __device__ void append(const Maps<T>& maps, const Store& store, Box box, int ima
   }
 }
 
-__device__ inline Box dilated(int top, int bottom, int left, int right, int height, int width) {
+__device__ inline Box dilated_box(int top, int bottom, int left, int right, int height, int width) {
   if (bottom < top) return Box{0, 0, 0, 0};
   top = max(top - 1, 0);
   left = max(left - 1, 0);
@@ -82,11 +82,11 @@ __device__ inline Box dilated(int top, int bottom, int left, int right, int heig
              static_cast<unsigned short>(bottom - top + 1), static_cast<unsigned short>(right - left + 1)};
 }
 
-__device__ inline void report(const Store& store, int image, int unit, int units) {
+__device__ inline void report_nonfinite(const Store& store, int image, int unit, int units) {
   atomicMin(store.nonfinite, static_cast<u64>(image) * static_cast<u64>(units) + static_cast<u64>(unit));
 }
 
-// A map's positions lie side by side: one warp a map.
+// A map's positions lie side by side: one warp per map.
 template <class T>
 __device__ void keep_planes(const Maps<T>& maps, const float* bounds, int first_image, const Store& store) {
   const int lane = threadIdx.x % kLanes, warp = threadIdx.x / kLanes;
@@ -96,14 +96,14 @@ __device__ void keep_planes(const Maps<T>& maps, const float* bounds, int first_
   const int unit = there ? static_cast<int>(map % maps.units) : 0;
   const int size = there ? maps.height * maps.width : 0;
   const T* plane = maps.data + image * maps.image_stride + unit * maps.unit_stride;
-  const float bound = strict(bounds[unit]);
-  bool above = false, strange = false;
+  const float bound = exclusive(bounds[unit]);
+  bool above = false, nonfinite = false;
   for (int i = lane; i < size; i += kLanes) {
     const float value = widen(plane[i]);
     above |= value > bound;
-    strange |= !is_finite(value);
+    nonfinite |= !is_finite(value);
   }
-  if (__any_sync(kAll, strange) && lane == 0) report(store, first_image + image, unit, maps.units);
+  if (__any_sync(kAll, nonfinite) && lane == 0) report_nonfinite(store, first_image + image, unit, maps.units);
   int top = maps.height, bottom = -1, left = maps.width, right = -1;
   if (__any_sync(kAll, above)) {
     for (int i = lane; i < size; i += kLanes) {
@@ -121,11 +121,11 @@ __device__ void keep_planes(const Maps<T>& maps, const float* bounds, int first_
       right = max(right, __shfl_xor_sync(kAll, right, distance));
     }
   }
-  const Box box = lane == 0 ? dilated(top, bottom, left, right, maps.height, maps.width) : Box{0, 0, 0, 0};
-  append(maps, store, box, image, unit, first_image);
+  const Box box = lane == 0 ? dilated_box(top, bottom, left, right, maps.height, maps.width) : Box{0, 0, 0, 0};
+  add_crop(maps, store, box, image, unit, first_image);
 }
 
-// Units lie side by side (channels_last): one lane a map.
+// Units lie side by side (channels_last): one lane per map.
 template <class T>
 __device__ void keep_side_by_side(const Maps<T>& maps, const float* bounds, int first_image, const Store& store) {
   const int groups = (maps.units + kLanes - 1) / kLanes;
@@ -138,12 +138,12 @@ __device__ void keep_side_by_side(const Maps<T>& maps, const float* bounds, int 
   int top = maps.height, bottom = -1, left = maps.width, right = -1;
   if (there) {
     const T* base = maps.data + image * maps.image_stride + unit * maps.unit_stride;
-    const float bound = strict(bounds[unit]);
-    bool strange = false;
+    const float bound = exclusive(bounds[unit]);
+    bool nonfinite = false;
     for (int y = 0; y < maps.height; ++y) {
       for (int x = 0; x < maps.width; ++x) {
         const float value = widen(base[y * maps.row_stride + x * maps.column_stride]);
-        strange |= !is_finite(value);
+        nonfinite |= !is_finite(value);
         if (!(value > bound)) continue;
         top = min(top, y);
         bottom = y;
@@ -151,9 +151,9 @@ __device__ void keep_side_by_side(const Maps<T>& maps, const float* bounds, int 
         right = max(right, x);
       }
     }
-    if (strange) report(store, first_image + image, unit, maps.units);
+    if (nonfinite) report_nonfinite(store, first_image + image, unit, maps.units);
   }
-  append(maps, store, dilated(top, bottom, left, right, maps.height, maps.width), image, unit, first_image);
+  add_crop(maps, store, dilated_box(top, bottom, left, right, maps.height, maps.width), image, unit, first_image);
 }
 
 #define NDF_KEEP(layout, T, suffix)                                                                                  \
