@@ -14,7 +14,7 @@
 #include "cpu/select.h"
 #include "pack.h"
 #include "parallel.h"
-#include "store.h"
+#include "order.h"
 
 namespace netdissect {
 namespace {

@@ -15,7 +15,7 @@ struct Kernels {
   void (*count)(const CountJob& job, int64_t first, int64_t last, const CountScratch& scratch);
   // masks: the words [P, tiles] of crops [first, last), which are 0 before.
   void (*masks)(const MaskJob& job, int64_t first, int64_t last, const CountScratch& scratch, uint64_t* words);
-  // store-inl.h: of crops [first, last), for prune and kth_largest.
+  // order-inl.h: of crops [first, last), for prune and kth_largest.
   void (*shrink)(const Crops& crops, const float* bounds, int64_t first, int64_t last, Box* left);
   void (*count_above)(const Crops& crops, const float* bounds, int64_t first, int64_t last, int64_t* count);
   void (*gather_above)(const Crops& crops, const float* bounds, int64_t first, int64_t last, float* values_out,

@@ -1,4 +1,4 @@
-#include "store.h"
+#include "order.h"
 
 #include <algorithm>
 #include <cmath>
