@@ -15,9 +15,7 @@
 
 namespace netdissect {
 
-constexpr int64_t kLargestSide = 65535;  // Box is uint16
-constexpr int64_t kGroup = 16;           // label pixels handled together, two tiles (count-inl.h)
-constexpr int64_t kTile = 8;
+constexpr int64_t kLargestSide = 65535;             // Box is uint16
 constexpr int64_t kMostPixels = kTile * INT16_MAX;  // an item's tile row and column have 16 bits each
 
 static_assert(sizeof(Box) == 4 * sizeof(uint16_t));

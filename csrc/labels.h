@@ -7,6 +7,9 @@
 
 namespace netdissect {
 
+constexpr int64_t kTile = 8;    // side of a tile in label pixels: 64 of them are the bits of a word
+constexpr int64_t kGroup = 16;  // label pixels interpolated together along x: two tiles
+
 // Label pixel p interpolates features i0[p], i1[p] with weight f[p] on i1. Pixels are padded to a multiple of 16 with
 // weight NaN, so that they are never on.
 struct Axis {

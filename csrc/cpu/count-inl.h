@@ -7,7 +7,6 @@
 // rounded a + f·(b − a) never exceeds b. For the same reason a pixel without a sample above T beside it stays off by
 // itself. Only where b − a may overflow are all tiles looked at, and the samples beside every pixel (SPEC 3).
 
-constexpr int64_t kGroup = 16;      // label pixels interpolated together along x: two tiles
 constexpr int64_t kBlock = 8;       // slots come in blocks of 8
 constexpr int64_t kMostBlocks = 4;  // whose sums stay in registers
 constexpr float kHuge = 0x1p126f;   // the difference of two values below it does not overflow

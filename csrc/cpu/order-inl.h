@@ -1,17 +1,4 @@
-// What pruning asks of the kept values, written once: included by every variant after its `Simd` (plain-inl.h).
-
-inline int64_t values_in(const Crops& crops, int64_t crop) { return crops.start[crop + 1] - crops.start[crop]; }
-
-// What is left of crops [first, last) above the bounds, dilated by one but never beyond the old crop: what lay outside
-// it is at most the old, lower bound. Height 0 where nothing is.
-void shrink(const Crops& crops, const float* bounds, int64_t first, int64_t last, Box* left) {
-  for (int64_t crop = first; crop < last; ++crop) {
-    const Box old = crops.box[crop];
-    left[crop] = dilated_box(crops.values + crops.start[crop], old.height, old.width, bounds[crops.unit[crop]]);
-    left[crop].y = static_cast<uint16_t>(left[crop].y + old.y);
-    left[crop].x = static_cast<uint16_t>(left[crop].x + old.x);
-  }
-}
+// What kth_largest asks of stored crops. Part of kernels-inl.h.
 
 // Per unit, how many values of crops [first, last) exceed its bound; added to `count`.
 void count_above(const Crops& crops, const float* bounds, int64_t first, int64_t last, int64_t* count) {

@@ -18,8 +18,6 @@
 //   tally<blocks>(masks, tiles, items, words, slots, count)
 //                                          count[s] = Σ popcount(masks[i] & words[tiles[i]·slots + s]), s < 8·blocks
 
-constexpr int64_t kTile = 8;  // its side, in label pixels
-
 inline int64_t at_most(int64_t most, int64_t value) { return value < most ? value : most; }
 
 inline int64_t clamp(int64_t value, int64_t most) { return value < 0 ? 0 : at_most(most, value); }

@@ -15,8 +15,9 @@ struct Kernels {
   void (*count)(const CountJob& job, int64_t first, int64_t last, const CountScratch& scratch);
   // masks: the words [P, tiles] of crops [first, last), which are 0 before.
   void (*masks)(const MaskJob& job, int64_t first, int64_t last, const CountScratch& scratch, uint64_t* words);
-  // order-inl.h: of crops [first, last), for prune and kth_largest.
+  // For prune: what is left of crops [first, last) above higher bounds.
   void (*shrink)(const Crops& crops, const float* bounds, int64_t first, int64_t last, Box* left);
+  // For kth_largest: how many values of crops [first, last) exceed their unit's bound; then those values.
   void (*count_above)(const Crops& crops, const float* bounds, int64_t first, int64_t last, int64_t* count);
   void (*gather_above)(const Crops& crops, const float* bounds, int64_t first, int64_t last, float* values_out,
                        int64_t* place);

@@ -110,9 +110,7 @@ struct Simd {
   }
 };
 
-#include "cpu/count-inl.h"
-#include "cpu/keep-inl.h"
-#include "cpu/order-inl.h"
+#include "cpu/kernels-inl.h"
 }  // namespace
 
 const netdissect::Kernels netdissect::kAvx512 = {"avx512", keep, count, masks, shrink, count_above, gather_above};

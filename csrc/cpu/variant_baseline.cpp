@@ -92,9 +92,7 @@ struct Simd : Plain<Simd> {
   }
 };
 
-#include "cpu/count-inl.h"
-#include "cpu/keep-inl.h"
-#include "cpu/order-inl.h"
+#include "cpu/kernels-inl.h"
 }  // namespace
 
 const netdissect::Kernels netdissect::kBaseline = {"baseline", keep, count, masks, shrink, count_above, gather_above};

@@ -67,9 +67,7 @@ struct Simd : Plain<Simd> {
   }
 };
 
-#include "cpu/count-inl.h"
-#include "cpu/keep-inl.h"
-#include "cpu/order-inl.h"
+#include "cpu/kernels-inl.h"
 }  // namespace
 
 const netdissect::Kernels netdissect::kNeon = {"neon", keep, count, masks, shrink, count_above, gather_above};
