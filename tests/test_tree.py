@@ -38,7 +38,9 @@ PUBLIC = """
 @pytest.mark.parametrize("word", WORDS)
 def test_a_word_leads_to_its_file(word: str) -> None:
     """A search of the file names finds at most three, the right one among them."""
-    listed = subprocess.run(["git", "ls-files", "csrc", "python"], cwd=ROOT, capture_output=True, text=True, check=False)
+    listed = subprocess.run(
+        ["git", "ls-files", "csrc", "python"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
     if listed.returncode:
         pytest.skip("not a git checkout")
     found = [path for path in listed.stdout.splitlines() if word in path.lower()]

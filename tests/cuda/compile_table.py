@@ -37,7 +37,7 @@ def faults(result: Compiled) -> list[str]:
 
 
 def main() -> int:
-    from netdissect_fast.scoring.backends.cuda import source
+    from netdissect_fast.scoring.backends.engine import source
 
     results = list(compile_all(source()))
     sys.stdout.write("Registers / bytes of static shared memory / bytes spilled or on the stack.\n\n")

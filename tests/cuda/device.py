@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 try:
-    from netdissect_fast.scoring.backends.cuda import DeviceOutOfMemory
+    from netdissect_fast.scoring.backends.engine import DeviceOutOfMemory
 except ImportError:  # the engines can be tested without the backend
 
     class DeviceOutOfMemory(MemoryError):  # type: ignore[no-redef]

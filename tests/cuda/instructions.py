@@ -12,6 +12,7 @@ from unittest.mock import patch
 import numpy as np
 
 from netdissect_fast.scoring.backends import cuda
+from netdissect_fast.scoring.backends.engine import source
 
 from .cases import CountCase, count_case, count_with, on_device
 from .ptx_engine import PtxEngine
@@ -44,7 +45,7 @@ def measure(shape: tuple[int, int, int], layout: str, sm: int) -> tuple[float, f
     labels = count_case("", maps, (grid.axis(0, PIXELS), grid.axis(1, PIXELS)), 3, concepts=20, block=9)
     case = CountCase("", maps, thresholds, thresholds, labels.axes, labels.packed, labels.present, 20)
 
-    engine = PtxEngine(cuda.source(), sm, watch=False)
+    engine = PtxEngine(source(), sm, watch=False)
     view = on_device(engine, maps, layout)
     with patch.object(cuda._Maps, "of", lambda maps, engine: maps):  # they are on the device already
         crops = cuda.CudaBackend(engine).keep(view, case.bounds, case.first_image)

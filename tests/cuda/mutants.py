@@ -18,8 +18,6 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from netdissect_fast.backends import cuda
-
 from .building import CACHE, ROOT
 from .sanitize import RUNTIMES
 from .sanitize import run as sanitized
@@ -107,7 +105,7 @@ def mutants() -> Iterator[Mutant]:
             number += 1
             was = text[first : text.find("\n", start)].strip()
             change = f"{text[start:end].strip() or 'p'} → {replacement.strip() or 'nothing'}"
-            joined = "\n".join([cuda.CONSTANTS, *(changed[file] for file in FILES)])
+            joined = "\n".join([CONSTANTS, *(changed[file] for file in FILES)])
             yield Mutant(number, rule, name, text.count("\n", 0, start) + 1, was, change, joined)
 
 

@@ -15,6 +15,7 @@ from netdissect_fast.errors import CapacityError
 from netdissect_fast.geometry.grids import make_grid
 from netdissect_fast.scoring.backends import cuda
 from netdissect_fast.scoring.backends.base import CountJob, NonFiniteError
+from netdissect_fast.scoring.backends.engine import source
 from netdissect_fast.scoring.crops import Crops
 from tests.support import strategies
 from tests.support.strategies import arrangements, labels_N, maps_BUHW, rngs, thresholds_U
@@ -40,7 +41,7 @@ schedules = st.sampled_from(SCHEDULES)
 
 
 def host(schedule: int = 0, memory: int = 2**30) -> HostEngine:
-    return HostEngine(cuda.source(), schedule, memory=memory)
+    return HostEngine(source(), schedule, memory=memory)
 
 
 # --------------------------------------------------------------------------------------------- compilation
@@ -49,11 +50,11 @@ def host(schedule: int = 0, memory: int = 2**30) -> HostEngine:
 @needs_nvrtc
 @pytest.mark.parametrize(("wheel", "sm"), TARGETS)
 def test_compiles_without_spills_or_forbidden_forms(wheel: str, sm: int) -> None:
-    assert faults(compiled(cuda.source(), sm, wheel)) == []
+    assert faults(compiled(source(), sm, wheel)) == []
 
 
 def test_no_headers_are_needed() -> None:
-    assert not re.search(r"^\s*#\s*include", cuda.source(), re.M)
+    assert not re.search(r"^\s*#\s*include", source(), re.M)
 
 
 # ------------------------------------------------------------------------------------------------ as source
@@ -114,14 +115,14 @@ def test_count(case: strategies.CountCase, schedule: int, shape: tuple[int, int]
 @pytest.mark.parametrize("sm", SMS)
 @pytest.mark.parametrize("name", KEEP)
 def test_keep_as_ptx(name: str, sm: int) -> None:
-    assert keep_agrees(PtxEngine(cuda.source(), sm), KEEP[name])
+    assert keep_agrees(PtxEngine(source(), sm), KEEP[name])
 
 
 @needs_nvrtc
 @pytest.mark.parametrize("sm", SMS)
 @pytest.mark.parametrize("name", COUNT)
 def test_count_as_ptx(name: str, sm: int) -> None:
-    assert count_agrees(PtxEngine(cuda.source(), sm), COUNT[name])
+    assert count_agrees(PtxEngine(source(), sm), COUNT[name])
 
 
 @needs_nvrtc
@@ -129,7 +130,7 @@ def test_count_as_ptx(name: str, sm: int) -> None:
 @given(maps_BUHW(st.integers(1, 2), st.integers(1, 33), side=12), layouts, suffixes, st.sampled_from(SMS), rngs())
 def test_keep_as_ptx_of_anything(maps: np.ndarray, layout: str, suffix: str, sm: int, rng: np.random.Generator) -> None:
     exact = widened(in_dtype(np.clip(maps, -65504, 65504) if suffix == "f16" else maps, suffix))
-    assert keep_agrees(PtxEngine(cuda.source(), sm), KeepCase("", [exact], thresholds_U(rng, exact), suffix, layout))
+    assert keep_agrees(PtxEngine(source(), sm), KeepCase("", [exact], thresholds_U(rng, exact), suffix, layout))
 
 
 # ------------------------------------------------------------------------------------- store and full memory

@@ -7,7 +7,8 @@ import pytest
 
 from netdissect_fast.geometry.grids import make_grid
 from netdissect_fast.scoring.backends.cpu import CpuBackend
-from netdissect_fast.scoring.backends.cuda import CudaBackend, source
+from netdissect_fast.scoring.backends.cuda import CudaBackend
+from netdissect_fast.scoring.backends.engine import source
 from netdissect_fast.scoring.counts import Counter
 from netdissect_fast.scoring.peaks import peaks_of
 

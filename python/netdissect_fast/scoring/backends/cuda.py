@@ -7,9 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
-from importlib import resources
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -19,65 +17,15 @@ from ...geometry.grids import AxisTable
 from ...types import Array, Float32Array, Int64Array
 from ..crops import Crops
 from .base import CountJob, NonFiniteError, Stage, to_numpy
+from .engine import BLOCK, VALUE_BITS, WARPS, DeviceOutOfMemory, Engine
 
-_WARPS = 8  # of a block
-_BLOCK = 32 * _WARPS  # threads
-_VALUE_BITS = 40  # crops << 40 | values
-CONSTANTS = f"constexpr int kKeepWarps = {_WARPS}, kValueBits = {_VALUE_BITS};"  # of the kernels
 _SHARE = 0.25  # of the free memory, at most, for one layer's store
-_MOST_CROPS = 1 << (63 - _VALUE_BITS)
+_MOST_CROPS = 1 << (63 - VALUE_BITS)
 _NO_ROOM = (
     "the GPU has no room to {} a single image's maps beside the network: use a smaller batch size (half of the present "
     "one), fewer layers at a time, or device='cpu'"
 )
 _NOTHING = np.iinfo(np.uint64).max
-
-
-class DeviceOutOfMemory(Exception):
-    """The device has no room for an allocation."""
-
-
-class Engine(Protocol):
-    """A device that runs the kernels.
-
-    Handles stand for arrays on it; they have ``.shape`` and give a view of rows by ``handle[first:last]``.
-    """
-
-    def to_device(self, array: Array) -> Any:
-        """A copy on the device. Raises DeviceOutOfMemory."""
-        ...
-
-    def empty(self, shape: tuple[int, ...], dtype: type) -> Any:
-        """An array with any content. Raises DeviceOutOfMemory."""
-        ...
-
-    def zeros(self, shape: tuple[int, ...], dtype: type) -> Any:
-        """An array of zeros. Raises DeviceOutOfMemory."""
-        ...
-
-    def copy_to(self, handle: Any, array: Array) -> None:
-        """Overwrite the beginning of an array on the device."""
-        ...
-
-    def to_host(self, handle: Any, size: int | None = None) -> Array:
-        """A copy of the first ``size`` entries (all), after everything launched before has run."""
-        ...
-
-    def launch(self, kernel: str, grid: int, block: int, shared: int, args: Sequence[Any]) -> None:
-        """Run ``grid`` blocks of ``block`` threads; args are handles and NumPy scalars."""
-        ...
-
-    def free_bytes(self) -> int:
-        """Memory that can still be allocated."""
-        ...
-
-
-@cache
-def source() -> str:
-    """The text of the module with all kernels."""
-    folder = resources.files("netdissect_fast") / "gpu"
-    files = (folder / name for name in ("common.cuh", "keep.cu", "count.cu"))
-    return "\n".join([CONSTANTS, *(path.read_text(encoding="utf-8") for path in files)])
 
 
 @dataclass(frozen=True)
@@ -168,7 +116,7 @@ class CudaStage:
         strides = [np.int64(n) for n in maps.strides]
         args = [maps.handle, *sizes, *strides, self._bounds, np.int32(first_image), *self._arrays]
         name = f"{'keep_planes' if maps.planes else 'keep_side_by_side'}_{maps.suffix}"
-        self._engine.launch(name, -(-warps // _WARPS), _BLOCK, 0, [*args, self._used, self._nonfinite])
+        self._engine.launch(name, -(-warps // WARPS), BLOCK, 0, [*args, self._used, self._nonfinite])
         self._most = (self._most[0] + need[0], self._most[1] + need[1])
 
     def _reserve(self, need: tuple[int, int]) -> None:
@@ -180,7 +128,7 @@ class CudaStage:
         each = need[0] * (4 + 4 + 8 + 8) + need[1] * 4
         times = max(1, min(8, int(_SHARE * engine.free_bytes()) // each))
         crops, values = times * need[0], times * need[1]
-        if crops >= _MOST_CROPS or values >= 1 << _VALUE_BITS:
+        if crops >= _MOST_CROPS or values >= 1 << VALUE_BITS:
             raise DeviceOutOfMemory
         kinds: Sequence[tuple[int, type]] = [
             (crops, np.int32),
@@ -202,7 +150,7 @@ class CudaStage:
         bad = int(self._engine.to_host(self._nonfinite).view(np.uint64)[0])
         if bad != _NOTHING:
             raise NonFiniteError(bad // self._units, bad % self._units)
-        return used >> _VALUE_BITS, used & ((1 << _VALUE_BITS) - 1)
+        return used >> VALUE_BITS, used & ((1 << VALUE_BITS) - 1)
 
     def drain(self) -> Crops:
         """See Stage.drain."""
@@ -272,11 +220,11 @@ class CudaBackend:
             where = [send(np.ascontiguousarray(a)) for a in (image, unit, box, part.starts(), values)]
             some_labels = labels.of_images(first, last)
             known = [send(array) for array in _rebased(some_labels)]
-            grid = min(-(-len(part) // _WARPS), 1 << 16)
+            grid = min(-(-len(part) // WARPS), 1 << 16)
             self.engine.launch(
                 "count",
                 grid,
-                _BLOCK,
+                BLOCK,
                 0,
                 [
                     np.int32(len(part)),

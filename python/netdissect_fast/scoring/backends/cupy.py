@@ -9,7 +9,7 @@ import numpy as np
 
 from ...errors import BackendUnavailable
 from ...types import Array
-from .cuda import DeviceOutOfMemory, source
+from .engine import DeviceOutOfMemory, source
 
 INSTALL = "pip install 'netdissect-fast[cuda12]' (or [cuda13], as torch.version.cuda says)"
 
@@ -24,7 +24,7 @@ def cupy_is_there() -> bool:
 
 
 class CupyEngine:
-    """See Engine in cuda.py. Handles are torch tensors, so that torch's allocator is the only one on the device."""
+    """See Engine in engine.py. Handles are torch tensors, so that torch's allocator is the only one on the device."""
 
     def __init__(self, device: Any = None) -> None:
         """``device``: a torch.device; None: torch's current CUDA device."""
