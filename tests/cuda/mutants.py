@@ -18,6 +18,8 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from netdissect_fast.scoring.backends.engine import CONSTANTS
+
 from .building import CACHE, ROOT
 from .sanitize import RUNTIMES
 from .sanitize import run as sanitized
