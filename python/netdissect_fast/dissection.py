@@ -3,31 +3,21 @@
 from __future__ import annotations
 
 import sys
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from .data.dataset import ConceptDataset, own_inputs
-from .data.input.batches import LabelsAhead, Preprocessing, image_batches
-from .errors import check_option
+from .data.dataset import ConceptDataset
+from .data.input.batches import Preprocessing
 from .geometry.grids import Alignment
-from .network.hooks import Tokens, watch
+from .network.hooks import Tokens
 from .results.run_result import Dissection
-from .runs.checkpoints import begin, checked_shard
-from .runs.collectors import Collector, State, finish_layer
-from .runs.plans import with_thresholds
-from .runs.preparation import device_and_dtype, prepare
-from .runs.ranks import find_ranks
-from .runs.records import run_record
-from .runs.spans import Span
-from .scoring.backends.choice import choose
+from .runs.run import prepare_run
 from .scoring.counts import CategoryRule
-from .scoring.thresholds import Quantile, exact_quantile
-from .storage import require_writable
+from .scoring.thresholds import Quantile
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import nn
 
     from .network.hooks import Transforms
     from .network.layers import Layers
@@ -124,100 +114,13 @@ def dissect(
     NetDissectError
         one of its kinds, naming the argument, layer, unit, image or file. Nothing is written then.
     """
-    import torch
-
-    started = time.perf_counter()
-    exact_quantile(quantile)
-    check_option("category_rule", category_rule, CategoryRule)
-    where = device_and_dtype(model, device)
-    chosen = choose(backend, threads, where[0].type)
-    folder = None if out is None else Path(out)
-    shard = checked_shard(shard, folder)
-    ranks = find_ranks(group)
-    if folder is not None:
-        ranks.once(lambda: require_writable(folder))  # before any work
-    options: dict[str, Any] = {"transform": transform, "tokens": tokens}
-    prepared = prepare(
-        model, data, layers, where=where, options=options, alignment=alignment, units=units, preprocess=preprocess,
-        crop=crop, batch_size=batch_size,
+    run = prepare_run(
+        model, data, layers, quantile=quantile, thresholds=thresholds, alignment=alignment, transform=transform,
+        tokens=tokens, units=units, category_rule=category_rule, preprocess=preprocess, crop=crop,
+        batch_size=batch_size, device=device, backend=backend, threads=threads, workers=workers, out=out, shard=shard,
+        group=group,
     )  # fmt: skip
-    plans = with_thresholds(prepared.plans, thresholds)
-    settings = {
-        "layers": list(plans),
-        "quantile": str(quantile) if thresholds is None else None,
-        "thresholds": None if thresholds is None else [plan.thresholds for plan in plans.values()],
-        "alignment": alignment,
-        "category_rule": category_rule,
-        **options,
-        "units": units,
-        "preprocess": prepared.preprocess,
-        "crop": crop,
-        "input_size": list(prepared.input_size),
-        "batch_size": batch_size,
-        "device": str(where[0]),
-        "dtype": str(where[1])[6:],
-        "workers": workers,
-        "backend": chosen.name,
-        "threads": chosen.threads,
-        "torch_threads": torch.get_num_threads(),
-    }
-    record = run_record(model, data, settings)
-    ranks.agree(record)
-    clock = {"prepare": time.perf_counter() - started}
-
-    wanted = shard is None or thresholds is not None
-    show = progress and sys.stderr.isatty() and ranks.rank == 0
-    with (
-        begin(folder, shard, record, plans, ranks=ranks, resume=resume, every=checkpoint_every) as work,
-        LabelsAhead(data, cache, threads, show, wanted) as labels,
-    ):
-        if wanted and own_inputs(data) is not None:  # the network makes the images that are labelled: one at a time
-            labels.get()
-        begun = time.perf_counter()
-        done = work.load()
-        collectors: dict[str, Collector] = {}
-        position = 0
-
-        def consume(name: str, maps: Tensor) -> None:
-            collectors[name].add(maps, position)
-
-        def collected() -> dict[str, State]:
-            return {name: collector.state() for name, collector in collectors.items()}
-
-        with watch(model, layers, consume, **options) as run, _bar(work.todo, show) as bar:
-            for span in work.todo:
-                collectors = {
-                    name: Collector(plan, labels.get, data, chosen, quantile, category_rule)
-                    for name, plan in plans.items()
-                }
-                for position, batch in image_batches(data, prepared.preprocess, batch_size, workers, span):
-                    run(batch.to(*where), [data.name(position + i) for i in range(len(batch))])
-                    bar.update(len(batch))
-                    labels.check()
-                    work.reached(span, position + len(batch), collected)
-                done.append(collected())
-        clock["forward"] = time.perf_counter() - begun
-        result = Dissection({}, record, data)
-        if shard is not None:
-            return result
-        begun = time.perf_counter()
-        packed = labels.get()
-        clock["labels"] = time.perf_counter() - begun
-
-        begun = time.perf_counter()
-        for name, plan in plans.items():
-            states = [part.pop(name) for part in done]
-            if not states:  # more ranks than batches
-                states = [Collector(plan, labels.get, data, chosen, quantile, category_rule).state()]
-            result.layers[name] = finish_layer(plan, states, packed, data.vocabulary, category_rule, chosen, ranks)
-        clock["count"] = time.perf_counter() - begun
-        result.run["timings"] = {name: round(seconds, 3) for name, seconds in clock.items()}
-        work.save(result, ranks)
-    return result
-
-
-def _bar(todo: Sequence[Span], show: bool) -> Any:
-    from tqdm.auto import tqdm
-
-    images = sum(span.images for span in todo)
-    return tqdm(total=images, unit="image", disable=not show, smoothing=0.05)
+    show = progress and sys.stderr.isatty() and run.ranks.rank == 0
+    with run.start(cache=cache, resume=resume, checkpoint_every=checkpoint_every, progress=show) as work:
+        collected = work.forward()
+        return work.finish(collected) if run.shard is None else Dissection({}, run.record, data)

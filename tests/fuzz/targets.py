@@ -223,7 +223,7 @@ class Results(Target):
         for unit in range(layer.peaks.units):
             layer.top(unit), layer.peaks.count(unit)
         again = score_peaks(layer.peaks, layer.grid, self.labels, VOCABULARY, backend=choose("cpu", 1))
-        assert again.counts.possible(VOCABULARY)
+        assert again.counts.consistent(VOCABULARY)
 
 
 class Cache(Target):

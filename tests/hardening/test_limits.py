@@ -124,7 +124,7 @@ def test_a_disk_that_is_full_midway(kind: str, request: pytest.FixtureRequest, t
         with pytest.raises(nd.NetDissectError):
             nd.load(out)
         (part,) = find_parts(out)
-        assert set(part.states()) == {"0", "3"}
+        assert set(part.collected()) == {"0", "3"}
         assert part.span == (0, IMAGES - BATCH * len(warned))
         assert not [path for path in out.rglob("*") if path.suffix == ".part" or path.name == LOCK]
     net = two_layers()
@@ -352,4 +352,4 @@ def test_ctrl_c(workers: int, to: str, command: list[str], tmp_path: Path) -> No
     assert not list(out.rglob("*.part"))
     with only_writer(out):
         (part,) = find_parts(out)
-    assert set(part.states()) == {"0", "3"}
+    assert set(part.collected()) == {"0", "3"}

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from netdissect_fast import _core
 from netdissect_fast.concepts import ImageLabels, PackedLabels, Vocabulary
 from netdissect_fast.geometry.grids import AxisTable, make_grid
-from netdissect_fast.scoring.backends.base import Backend, CountJob, NonFiniteError
+from netdissect_fast.scoring.backends.base import Backend, CountJob, NonFiniteError, unpack_masks
 from netdissect_fast.scoring.backends.cpu import CpuBackend
 from netdissect_fast.scoring.backends.reference import masks
 from netdissect_fast.scoring.crops import Crops, flush
@@ -210,8 +210,9 @@ def test_masks(case: CountCase) -> None:
     wanted = on[crops.image - case.first_image, crops.unit]
     assert on.sum() == wanted.sum()  # no mask lies outside the crops
     for backend in [REFERENCE, *variants()]:
-        got = backend.masks(*given)
-        assert got.dtype == bool
+        words = backend.masks(*given)
+        assert words.dtype == np.uint64
+        got = unpack_masks(words, (len(y), len(x)))
         np.testing.assert_array_equal(got, wanted, err_msg=str(vars(backend)))
 
 

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from netdissect_fast import _core
 from netdissect_fast.concepts import PackedLabels
+from netdissect_fast.scoring.backends import reference
 from netdissect_fast.scoring.backends.reference import widen
 from netdissect_fast.scoring.crops import Crops, flush
 
@@ -22,29 +23,13 @@ from ..support.strategies import (
 from ..support.variants import REFERENCE, assert_same_bits, variants
 
 
-def above_box(crop: np.ndarray, bound: np.float32) -> tuple[slice, slice] | None:
-    ys, xs = np.nonzero(crop > bound)
-    if not len(ys):
-        return None
-    return slice(max(ys.min() - 1, 0), ys.max() + 2), slice(max(xs.min() - 1, 0), xs.max() + 2)
-
-
 @given(maps_BUHW(st.integers(0, 4)), rngs())
 def test_prune(maps: np.ndarray, rng: np.random.Generator) -> None:
     """Shrinks every crop to the dilated box of what exceeds the bound, or drops it; the rest follows unchanged."""
     low = thresholds_U(rng, maps)
     high = thresholds_U(rng, maps, low)
     crops = REFERENCE.keep(maps, low, 3)
-    starts = crops.starts()
-    expected = Crops.empty()
-    for i in range(len(crops)):
-        y, x, height, width = (int(side) for side in crops.box[i])
-        crop = crops.values[starts[i] : starts[i + 1]].reshape(height, width)
-        inner = above_box(crop, high[crops.unit[i]])
-        if inner is not None:
-            small = crop[inner]
-            box = np.array([[y + inner[0].start, x + inner[1].start, *small.shape]], np.uint16)
-            expected.append(Crops(crops.image[i : i + 1], crops.unit[i : i + 1], box, small.reshape(-1)))
+    expected = reference.prune(crops, high)
     for threads in (1, 2, 3, 8):
         pruned = Crops(*(array.copy() for array in crops.arrays))
         pruned.truncate(*_core.prune(*pruned.arrays, high, threads=threads))
@@ -63,6 +48,7 @@ def test_prune_keeps_what_keep_would(maps: np.ndarray, rng: np.random.Generator)
         for bounds in steps:
             crops.truncate(*_core.prune(*crops.arrays, bounds))
         assert_same_bits(crops, once)
+    assert_same_bits(reference.prune(REFERENCE.keep(maps, low, 0), high), once)
 
 
 @given(maps_BUHW(st.integers(0, 4)), rngs(), st.integers(1, 60))
@@ -75,6 +61,7 @@ def test_kth_largest(maps: np.ndarray, rng: np.random.Generator, rank: int) -> N
         values = values[values > bounds[unit]]
         if len(values) >= rank:
             expected[unit] = values[rank - 1]
+    assert reference.kth_largest(crops, bounds, rank).tobytes() == expected.tobytes()
     for threads in (1, 2, 3, 8):
         got = _core.kth_largest(*crops.arrays, bounds, rank, threads=threads)
         assert got.tobytes() == expected.tobytes()

@@ -16,7 +16,7 @@ from netdissect_fast.errors import ArgumentError
 from netdissect_fast.geometry.grids import make_grid
 from netdissect_fast.scoring.backends.choice import choose
 from netdissect_fast.scoring.backends.cpu import CpuBackend
-from netdissect_fast.scoring.counts import Counter, Counts
+from netdissect_fast.scoring.counts import Counter, Sums
 from netdissect_fast.scoring.peaks import Peaks
 
 from ..support.hand_made import BACKENDS, image, vocabulary_of
@@ -40,24 +40,22 @@ def test_parts_add_up(scene: tuple[np.ndarray, list[ImageLabels], Vocabulary], d
     thresholds = np.zeros(maps.shape[1], np.float32)
     backend = choose("cpu", 2)
 
-    def counted(first: int, last: int) -> Counts:
+    def counted(first: int, last: int) -> Counter:
         counter = Counter(thresholds, grid, PackedLabels.pack(images[first:last], vocabulary), vocabulary, rule)
         counter.add(backend.keep(maps[first:last], thresholds, 0), 0, last - first, backend)
-        return counter.counts
+        return counter
 
     whole = counted(0, len(maps))
     cuts = sorted({0, len(maps), *data.draw(st.lists(st.integers(0, len(maps)), max_size=3))})
     parts = data.draw(st.permutations([counted(*span) for span in pairwise(cuts)]))
-    total = Counts.zeros(maps.shape[1], vocabulary)
-    for part in parts:
-        total = total + part
-    for name, expected in vars(whole).items():
+    total = sum((part.sums for part in parts), Sums.zeros(maps.shape[1], vocabulary))
+    for name, expected in vars(whole.sums).items():
         np.testing.assert_array_equal(getattr(total, name), expected, err_msg=name)
     # One counter fed in pieces, as dissect() does with given thresholds.
     counter = Counter(thresholds, grid, PackedLabels.pack(images, vocabulary), vocabulary, rule)
     for first, last in pairwise(cuts):
         counter.add(backend.keep(maps[first:last], thresholds, first), first, last, backend)
-    for name, expected in vars(whole).items():
+    for name, expected in vars(whole.counts).items():
         np.testing.assert_array_equal(getattr(counter.counts, name), expected, err_msg=name)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from netdissect_fast.errors import ArgumentError
 from netdissect_fast.geometry.grids import AxisTable
 from netdissect_fast.scoring.backends.base import Backend, CountJob
 from netdissect_fast.scoring.backends.cpu import CpuBackend
-from netdissect_fast.scoring.counts import Counts
+from netdissect_fast.scoring.counts import Counts, Sums, Totals
 from netdissect_fast.scoring.detectors import detectors, unique_detectors
 from netdissect_fast.scoring.iou import iou
 from netdissect_fast.scoring.unit_labels import UnitLabels
@@ -109,8 +110,9 @@ def test_iou_is_float64_and_zero_over_zero_is_zero() -> None:
 def test_counts_beyond_32_bits() -> None:
     """Areas of all of Broden at 224×224 exceed 2³¹; sums stay integers."""
     vocabulary = vocabulary_of([0], 1)
-    one = Counts(*(np.full(shape, 2**33 + 1) for shape in ((1, 1), (1, 1), (1,), (1,))))
-    total = one + one + one
+    one = Sums(np.full((1, 1), 2**33 + 1), np.full((1, 1), 2**33 + 1))
+    totals = Totals(np.array([3 * 2**33 + 3]), np.array([3 * 2**33 + 3]), np.ones((3, 1), bool))
+    total = Counts.of(one + one + one, totals)
     assert total.intersection.tolist() == [[3 * 2**33 + 3]]
     assert total.intersection.dtype == np.int64
     assert total.iou(vocabulary).tolist() == [[1.0]]
@@ -167,7 +169,8 @@ def test_chance_closed_form() -> None:
     assert got[0] == pytest.approx([0.02 / (0.1 + 0.2 - 0.02), 0.05 / (0.2 + 0.25 - 0.05)], rel=1e-14)
     assert got[1].tolist() == [0, 0]
     assert counts.chance(vocabulary_of([0, -1], 2))[:, 1].tolist() == [0, 0]
-    nothing = Counts.zeros(1, vocabulary_of([0], 1))
+    none = Totals.of(PackedLabels.pack([], vocabulary_of([0], 1)), vocabulary_of([0], 1))
+    nothing = Counts.of(Sums.zeros(1, vocabulary_of([0], 1)), none)
     assert nothing.chance(vocabulary_of([0], 1)).tolist() == [[0]]
     assert nothing.iou(vocabulary_of([0], 1)).tolist() == [[0]]
 
@@ -250,11 +253,11 @@ def test_a_label_seen_twice_is_one_unique_detector() -> None:
     assert unique_detectors(labels).tolist() == [2]
 
 
-@pytest.mark.parametrize("method", ["detectors", "unique_detectors"])
-def test_unknown_counting_rule(method: str) -> None:
+@pytest.mark.parametrize("counting", [detectors, unique_detectors])
+def test_unknown_counting_rule(counting: Callable[..., np.ndarray]) -> None:
     labels = UnitLabels.of(np.zeros((1, 1)), vocabulary_of([0], 1))
     with pytest.raises(ArgumentError, match="count must be one of top_label, per_category; got 'both'"):
-        getattr(labels, method)(count="both")
+        counting(labels, count="both")
 
 
 def test_no_units_no_concepts_no_categories() -> None:

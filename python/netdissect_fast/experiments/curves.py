@@ -16,7 +16,7 @@ from ..plot import lines
 from ..results.layer_result import LayerResult
 from ..results.run_result import Dissection, layer_folders
 from ..results.scores import score_peaks
-from ..scoring.counts import Counter, Counts
+from ..scoring.counts import Counts, count_crops
 from ..scoring.thresholds import Quantile, exact_quantile
 from ..scoring.unit_labels import UnitLabels
 from ..types import Int64Array
@@ -177,6 +177,6 @@ def counts_of(layer: LayerResult, sources: Saved, images: Int64Array) -> Counts:
     mine = crops.take(np.flatnonzero(np.isin(crops.image, images)))
     mine = replace(mine, image=np.searchsorted(images, mine.image).astype(np.int32))
     labels = sources.labels.take(images)
-    counter = Counter(layer.thresholds, layer.grid, labels, layer.vocabulary, sources.category_rule)
-    counter.add(mine, 0, len(images), sources.backend)
-    return counter.counts
+    return count_crops(
+        mine, layer.thresholds, layer.grid, labels, layer.vocabulary, sources.backend, sources.category_rule
+    )

@@ -17,7 +17,7 @@ from ..network.maps import as_maps
 from ..pages.pictures import Masks
 from ..results.layer_result import LayerResult
 from ..runs.preparation import device_and_dtype
-from ..scoring.backends.cpu import CpuBackend
+from ..scoring.backends.choice import choose
 from ..types import BoolArray, Float32Array
 from .rows import Rows, save_figure, save_rows
 
@@ -145,7 +145,7 @@ def explain(
 
 
 def _mask(layer: LayerResult, maps: Float32Array, unit: int, size: tuple[int, int]) -> BoolArray:
-    backend = CpuBackend(1)
+    backend = choose(threads=1)
     crops = backend.keep(maps[None, [unit]], layer.thresholds[[unit]], 0)
     return Masks(layer.grid, layer.thresholds[[unit]], backend).mask(crops, size)
 

@@ -13,7 +13,7 @@ from ..errors import ArgumentError
 from ..results.layer_result import LayerResult
 from ..results.null import Null
 from ..results.run_result import Dissection, layer_folders
-from ..scoring.counts import Counter
+from ..scoring.counts import count_crops
 from ..scoring.unit_labels import UnitLabels
 from ..storage import only_writer, read_json
 from ..types import Float64Array, Int64Array
@@ -121,6 +121,7 @@ def shuffled(labels: PackedLabels, vocabulary: Vocabulary, rng: np.random.Genera
 def best_scores(layer: LayerResult, sources: Saved, paired: Paired | None = None) -> Float64Array:
     """IoU of each unit's overall label, float64 [U], where every image meets the labels of ``paired``, else its own."""
     words, peaks = layer.vocabulary, layer.require_peaks()
-    counter = Counter(layer.thresholds, layer.grid, sources.labels, words, sources.category_rule, paired)
-    counter.add(peaks.crops, 0, peaks.images, sources.backend)
-    return UnitLabels.of(counter.counts.iou(words), words).top()[2]
+    counts = count_crops(
+        peaks.crops, layer.thresholds, layer.grid, sources.labels, words, sources.backend, sources.category_rule, paired
+    )
+    return UnitLabels.of(counts.iou(words), words).top()[2]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ..errors import LayerError, ModelError, NetDissectError
 from .layers import LayerRef, module_names, resolve_layers, unwrap
-from .maps import Tokens, as_maps, checked_maps
+from .maps import Tokens, as_maps, checked_maps, dtype_name
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -300,7 +300,7 @@ def _model_error(error: Exception, batch: Tensor, images: Sequence[str]) -> Mode
     import torch
 
     named = f" ({images[0]} ... {images[-1]})" if len(images) > 1 else f" ({images[0]})" if images else ""
-    given = f"a batch {list(batch.shape)} {str(batch.dtype)[6:]}{named}"
+    given = f"a batch {list(batch.shape)} {dtype_name(batch.dtype)}{named}"
     what = f"the model raised {type(error).__name__} on {given}: {error}"
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return ModelError(f"{what}; use a smaller batch size")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 from ..errors import ArgumentError, LayerError
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
 # none, class, class + distillation, 4 registers, class + 4 registers: what published transformers put first
@@ -42,6 +43,11 @@ class Tokens:
             raise ArgumentError(f"tokens: prefix must be at least 0, got {self.prefix}")
         if self.layout not in ("BTD", "TBD", "BCHW", "BHWC", None):
             raise ArgumentError(f"tokens: layout must be BTD, TBD, BCHW or BHWC, got {self.layout!r}")
+
+
+def dtype_name(dtype: torch.dtype) -> str:
+    """Return a torch dtype's name without ``torch.``, such as float32."""
+    return str(dtype).removeprefix("torch.")
 
 
 def as_maps(name: str, output: Tensor, tokens: Tokens | None, batch: Tensor) -> Tensor:
@@ -92,7 +98,7 @@ def checked_maps(name: str, maps: Tensor) -> Tensor:
 
     if maps.is_quantized or not maps.is_floating_point():
         hint = "transform=torch.dequantize" if maps.is_quantized else "a transform that makes floats of it"
-        raise LayerError(f"layer {name!r} gives {str(maps.dtype)[6:]} values, expected floats; give {hint}")
+        raise LayerError(f"layer {name!r} gives {dtype_name(maps.dtype)} values, expected floats; give {hint}")
     if 0 in maps.shape:
         raise LayerError(f"layer {name!r} gives empty maps {list(maps.shape)} (batch, units, height, width)")
     maps = maps.detach()

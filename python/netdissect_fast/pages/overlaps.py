@@ -9,8 +9,8 @@ import numpy as np
 
 from ..concepts import PackedImage, PackedLabels
 from ..geometry.grids import Grid
-from ..scoring.backends.base import CountJob
-from ..scoring.backends.cpu import CpuBackend
+from ..scoring.backends.base import Backend, CountJob
+from ..scoring.backends.choice import choose
 from ..scoring.crops import Crops
 from ..scoring.iou import iou
 from ..scoring.peaks import Peaks
@@ -24,20 +24,20 @@ def mask_overlap(
     thresholds: Float32Array,  # [U]
     grid: Grid,
     label_grid: Int32Array,  # [N, 2], (Y, X) of every image
-    backend: CpuBackend | None = None,
+    backend: Backend | None = None,
 ) -> Float64Array:
     """IoU of the masks of every two units over all images, at label resolution; float64 [U, U], 0 where both are empty.
 
     Takes about 32 bytes for every two units, and time in proportion to the pairs of units active in one image.
     """
-    backend = backend or CpuBackend()
+    backend = backend or choose()
     units = len(thresholds)
     intersection, area = np.zeros((units, units), np.int64), np.zeros((units, 1), np.int64)
     for first, last in _chunks(peaks.crops, label_grid):
         crops = peaks.crops.of_images(first, last)
         size = int(label_grid[first, 0]), int(label_grid[first, 1])
         axes = grid.axis(0, size[0]), grid.axis(1, size[1])
-        labels = _masks_as_labels(crops, first, last, size, backend.mask_words(crops, thresholds, axes, grid.size))
+        labels = _masks_as_labels(crops, first, last, size, backend.masks(crops, thresholds, axes, grid.size))
         present = np.ones((last - first, 1), bool)
         backend.count(CountJob(crops, first, thresholds, axes, grid.size, labels, present, intersection, area))
     return iou(intersection, area, area.T)

@@ -13,7 +13,8 @@ from ..concepts import PackedLabels
 from ..data.dataset import ConceptDataset
 from ..errors import ArgumentError
 from ..geometry.grids import AxisTable, Grid
-from ..scoring.backends.cpu import CpuBackend
+from ..scoring.backends.base import Backend, unpack_masks
+from ..scoring.backends.choice import choose
 from ..scoring.backends.reference import upsample
 from ..scoring.crops import Crops
 from ..scoring.peaks import Peaks
@@ -113,16 +114,16 @@ def heated(photo: Photo, heat: Float32Array) -> Image:
 class Masks:
     """Masks of crops at any resolution: S > T, in the geometry of the score."""
 
-    def __init__(self, grid: Grid, thresholds: Float32Array, backend: CpuBackend | None = None) -> None:
-        self._grid, self._thresholds, self._backend = grid, thresholds, backend or CpuBackend(1)
+    def __init__(self, grid: Grid, thresholds: Float32Array, backend: Backend | None = None) -> None:
+        self._grid, self._thresholds, self._backend = grid, thresholds, backend or choose(threads=1)
         self._axes: dict[tuple[int, int], tuple[AxisTable, AxisTable]] = {}
 
     def mask(self, crop: Crops, size: tuple[int, int]) -> BoolArray:
         """M of one crop, or of none, bool [Y, X] of ``size``."""
         if not len(crop):
             return np.zeros(size, bool)
-        (mask,) = self._backend.masks(crop, self._thresholds, self._axes_of(size), self._grid.size)
-        return np.asarray(mask, bool)
+        words = self._backend.masks(crop, self._thresholds, self._axes_of(size), self._grid.size)
+        return np.asarray(unpack_masks(words, size)[0])
 
     def heat(self, crop: Crops, size: tuple[int, int], highest: float) -> Float32Array:
         """(S − T) / (highest − T), float32 [Y, X] within 0 … 1; 0 where the mask is off."""

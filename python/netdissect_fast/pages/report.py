@@ -14,7 +14,8 @@ from ..errors import ArgumentError
 from ..results.layer_result import LayerResult
 from ..results.run_result import Dissection, layer_folders
 from ..results.tables import UnitTable
-from ..scoring.backends.cpu import CpuBackend
+from ..scoring.backends.base import Backend
+from ..scoring.backends.choice import choose
 from ..storage import only_writer
 from .overlaps import mask_overlap
 
@@ -123,7 +124,7 @@ def report(
     data = _data_of(dissection, data) if pictures and dissection else None
     labels = None if data is None else packed_labels(data, cache, threads, progress)
     if labels is not None:
-        layers = [_looked_at(layer, labels, top_images, CpuBackend(threads)) for layer in layers]
+        layers = [_looked_at(layer, labels, top_images, choose(threads=threads)) for layer in layers]
     concepts = Concepts.of(dissection.vocabulary, layers, labels) if dissection else None
     drawing = None
     if concepts is not None and data is not None and labels is not None:
@@ -166,7 +167,7 @@ def _data_of(dissection: Dissection, data: ConceptDataset | None) -> ConceptData
     return data
 
 
-def _looked_at(layer: Layer, labels: PackedLabels, top_images: int, backend: CpuBackend) -> Layer:
+def _looked_at(layer: Layer, labels: PackedLabels, top_images: int, backend: Backend) -> Layer:
     """The layer with what its peaks tell: the units' highest images, and how much their masks overlap."""
     result = layer.result
     if result is None or result.peaks is None:

@@ -154,7 +154,7 @@ class LayerResult:
                 raise DataError(path, f"expected {np.dtype(dtype)} {shape}, got {array.dtype} {array.shape}")
         if np.isnan(thresholds).any() or np.any(numbers < 0):
             raise DataError(path, "a threshold is NaN or a unit's number negative")
-        if not counts.possible(vocabulary):
+        if not counts.consistent(vocabulary):
             raise DataError(path, "an area is negative or larger than what contains it")
         peaks_path = folder / "peaks" / "peaks.safetensors"
         there = peaks_path.exists() or peaks_path.is_symlink()  # a link to nowhere is an error, not an absence

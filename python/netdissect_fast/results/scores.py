@@ -12,7 +12,7 @@ from ..errors import ArgumentError, ShapeError
 from ..geometry.grids import Alignment, Grid, make_grid
 from ..scoring.backends.base import Backend, NonFiniteError, nonfinite
 from ..scoring.backends.choice import choose
-from ..scoring.counts import CategoryRule, Counter
+from ..scoring.counts import CategoryRule, count_crops
 from ..scoring.peaks import Peaks, peaks_of
 from ..scoring.thresholds import Quantile, checked_thresholds
 from ..types import Array, Int64Array
@@ -39,10 +39,9 @@ def score_peaks(
     if len(labels) != peaks.images:
         raise ArgumentError(f"the peaks are of {peaks.images} images, the labels of {len(labels)}")
     thresholds = peaks.thresholds(quantile)
-    counter = Counter(thresholds, grid, labels, vocabulary, category_rule)
-    counter.add(peaks.crops, 0, peaks.images, backend or choose())
+    counts = count_crops(peaks.crops, thresholds, grid, labels, vocabulary, backend or choose(), category_rule)
     numbers = np.arange(peaks.units) if unit_numbers is None else unit_numbers
-    return LayerResult(name, counter.counts, thresholds, vocabulary, grid, numbers, peaks)
+    return LayerResult(name, counts, thresholds, vocabulary, grid, numbers, peaks)
 
 
 def score(
@@ -109,9 +108,9 @@ def score(
     try:
         if thresholds is not None:
             fixed = checked_thresholds(thresholds, units)
-            counter = Counter(fixed, grid, packed, vocabulary, category_rule)
-            counter.add(chosen.keep(activations, fixed, 0), 0, images, chosen)
-            return LayerResult(name, counter.counts, fixed, vocabulary, grid, np.arange(units))
+            crops = chosen.keep(activations, fixed, 0)
+            counts = count_crops(crops, fixed, grid, packed, vocabulary, chosen, category_rule)
+            return LayerResult(name, counts, fixed, vocabulary, grid, np.arange(units))
         peaks = peaks_of(activations, quantile, chosen)
     except NonFiniteError as error:
         raise nonfinite(name, error, str(error.image)) from None

@@ -15,7 +15,7 @@ from ..errors import ArgumentError, OutputError
 from ..results.run_result import Dissection
 from ..scoring.thresholds import tail_rank
 from ..storage import only_writer, remove_tree, remove_unfinished, require_unheld, require_writable
-from .collectors import State
+from .collectors import Collected
 from .parts import PARTS, Part, find_parts, remove_parts, save_part
 from .plans import LayerPlan
 from .ranks import Ranks
@@ -28,7 +28,7 @@ _SHARE = 20  # times as long as the last checkpoint took until the next, at leas
 
 
 @dataclass
-class Work:
+class Checkpoints:
     """The images of a run.
 
     todo     spans left for this process, in whole batches
@@ -48,11 +48,11 @@ class Work:
     def __post_init__(self) -> None:
         self._due = time.monotonic() + self.every
 
-    def load(self) -> list[dict[str, State]]:
+    def load(self) -> list[dict[str, Collected]]:
         """What the parts hold, by layer. DataError where one is broken."""
-        return [part.states() for part in self.parts]
+        return [part.collected() for part in self.parts]
 
-    def reached(self, span: Span, last: int, states: Callable[[], Mapping[str, State]]) -> None:
+    def reached(self, span: Span, last: int, collected: Callable[[], Mapping[str, Collected]]) -> None:
         """Note that the images of ``span`` up to ``last`` are done: now and then, and at the end of a shard, on disk.
 
         A checkpoint that cannot be written is a ResumeWarning, the end of a shard an OutputError.
@@ -63,7 +63,7 @@ class Work:
         begun = time.monotonic()
         try:
             done = Span(span.first, last)
-            self._written = save_part(self.out, done, self.record, self.plans, states(), self.shard)
+            self._written = save_part(self.out, done, self.record, self.plans, collected(), self.shard)
         except OutputError as error:
             if ended:
                 raise
@@ -91,7 +91,7 @@ def begin(
     ranks: Ranks,
     resume: bool,
     every: float,
-) -> Iterator[Work]:
+) -> Iterator[Checkpoints]:
     """Hold the run's folder, and find what is done and what is left.
 
     Raises InUse, OutputError, DataError for a broken part, ResumeMismatch where one is of another run; on every rank.
@@ -115,7 +115,7 @@ def begin(
         parts = ranks.once(look)
         left = missing(whole, [part.span for part in parts])
         todo = portion(left, batch_size, ranks.rank, ranks.size)
-        yield Work(out, record, plans, shard, every, todo, parts if ranks.rank == 0 else [])
+        yield Checkpoints(out, record, plans, shard, every, todo, parts if ranks.rank == 0 else [])
 
 
 @contextmanager

@@ -1,105 +1,245 @@
-"""A layer's maps, batch by batch, into peaks or counts; and those of all images into the layer's result."""
+"""What a run collects of a layer, batch by batch, and how that becomes the layer's result."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeAlias
+from dataclasses import dataclass, replace
+from functools import reduce
+from operator import add
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
 
 from ..concepts import PackedLabels, Vocabulary
 from ..data.dataset import ConceptDataset
+from ..errors import DataError
 from ..results.layer_result import LayerResult
 from ..scoring.backends.base import Backend, NonFiniteError, nonfinite
-from ..scoring.counts import CategoryRule, Counter, Counts
+from ..scoring.counts import CategoryRule, Counter, Counts, Sums, Totals, count_crops
 from ..scoring.peaks import Peaks
 from ..scoring.thresholds import Quantile
+from ..storage import read_arrays, write_arrays
+from ..types import Float32Array
 from .plans import LayerPlan
 from .ranks import Ranks
+from .spans import Span
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-State: TypeAlias = Peaks | Counts  # what has been collected of a layer: peaks, or counts where thresholds were given
 
+@dataclass(frozen=True)
+class Counting:
+    """How the layers of a run are collected and counted.
 
-@dataclass
-class Collector:
-    """Takes one layer's maps, batch by batch: into peaks or, where thresholds are given, into counts at once."""
+    data      images and vocabulary
+    labels    returns the packed labels of all images, waited for
+    """
 
-    plan: LayerPlan
-    labels: Callable[[], PackedLabels]  # asked only where thresholds are given
     data: ConceptDataset
+    labels: Callable[[], PackedLabels]
     backend: Backend
     quantile: Quantile
     category_rule: CategoryRule
-    peaks: Peaks = field(init=False)
-    counter: Counter | None = None
 
-    def __post_init__(self) -> None:
-        self.peaks = Peaks(self.plan.units, self.plan.grid.size, len(self.data), self.quantile)
-        if self.plan.thresholds is not None:
-            self.counter = Counter(
-                self.plan.thresholds, self.plan.grid, self.labels(), self.data.vocabulary, self.category_rule
-            )
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """The concepts."""
+        return self.data.vocabulary
 
-    def add(self, maps: Tensor, first_image: int) -> None:
+
+class Collected(ABC):
+    """What has been collected of one layer, of some images: peaks, or sums if thresholds were given."""
+
+    def __init__(self, plan: LayerPlan) -> None:
+        self.plan = plan
+
+    @staticmethod
+    def begin(plan: LayerPlan, counting: Counting) -> Collected:
+        """Return what will be collected of a layer, so far of no image."""
+        return _kind(plan).empty(plan, counting)
+
+    @staticmethod
+    def load(path: Path, plan: LayerPlan, span: Span) -> Collected:
+        """Read what ``save`` wrote of these images. DataError if the file is missing, broken or of other images."""
+        return _kind(plan).read(path, plan, span)
+
+    def add(self, maps: Tensor, first_image: int, counting: Counting) -> None:
         """Take in the maps [B, U, H, W] of consecutive images. ActivationError for NaN or infinity."""
         if self.plan.chosen is not None:
             maps = maps[:, self.plan.chosen.tolist()]
-        with self._named():
-            if self.counter is None:
-                self.peaks.add(maps, first_image, self.backend)
-            else:
-                crops = self.backend.keep(maps, self.counter.thresholds, first_image)
-                self.counter.add(crops, first_image, first_image + len(maps), self.backend)
+        with self._errors_named(counting.data):
+            self._add(maps, first_image, counting)
+
+    def settle(self, counting: Counting) -> None:
+        """Take over what a device still holds back; ActivationError as for ``add``."""
+        with self._errors_named(counting.data):
+            self._settle()
+
+    @abstractmethod
+    def compact(self) -> None:
+        """Drop what the images so far make superfluous, as before a checkpoint."""
 
     @contextmanager
-    def _named(self) -> Iterator[None]:
+    def _errors_named(self, data: ConceptDataset) -> Iterator[None]:
         """Give a kernel's NonFiniteError the names of layer, unit and image."""
         try:
             yield
         except NonFiniteError as error:
             if self.plan.chosen is not None:
                 error.unit = int(self.plan.chosen[error.unit])
-            raise nonfinite(self.plan.name, error, self.data.name(error.image)) from None
+            raise nonfinite(self.plan.name, error, data.name(error.image)) from None
 
-    def state(self) -> State:
-        """What has been collected; more may be added afterwards. ActivationError as for ``add``."""
-        if self.counter is not None:
-            return self.counter.counts
-        with self._named():
-            self.peaks.settle()
-        return self.peaks
+    @classmethod
+    @abstractmethod
+    def empty(cls, plan: LayerPlan, counting: Counting) -> Self:
+        """See ``begin``."""
+
+    @classmethod
+    @abstractmethod
+    def read(cls, path: Path, plan: LayerPlan, span: Span) -> Self:
+        """See ``load``."""
+
+    @abstractmethod
+    def save(self, path: Path) -> None:
+        """Write one safetensors file, atomically."""
+
+    @classmethod
+    @abstractmethod
+    def finish(cls, parts: Sequence[Self], counting: Counting, ranks: Ranks) -> LayerResult:
+        """Return the result of a layer from parts of disjoint images, here and on the other ranks.
+
+        ``parts`` are at least one, and used up. On ranks other than 0 the result has no peaks.
+        """
+
+    @abstractmethod
+    def _add(self, maps: Tensor, first_image: int, counting: Counting) -> None: ...
+
+    @abstractmethod
+    def _settle(self) -> None: ...
 
 
-def finish_layer(
-    plan: LayerPlan,
-    states: Sequence[State],
-    labels: PackedLabels,
-    vocabulary: Vocabulary,
-    category_rule: CategoryRule,
-    backend: Backend,
-    ranks: Ranks,
-) -> LayerResult:
-    """The layer's result from what was collected of disjoint images, here and on the other ranks.
+class CollectedPeaks(Collected):
+    """Peaks, from which thresholds follow once all images have been seen."""
 
-    ``states`` are at least one, and used up. On ranks other than 0 the result has no peaks.
-    """
-    peaks, thresholds = None, plan.thresholds
-    if thresholds is None:
-        parts = [state for state in states if isinstance(state, Peaks)]
-        peaks = parts[0] if len(parts) == 1 else Peaks.merge(parts)
+    def __init__(self, plan: LayerPlan, peaks: Peaks) -> None:
+        super().__init__(plan)
+        self.peaks = peaks
+
+    @classmethod
+    def empty(cls, plan: LayerPlan, counting: Counting) -> Self:
+        """See Collected."""
+        return cls(plan, Peaks(plan.units, plan.grid.size, len(counting.data), counting.quantile))
+
+    @classmethod
+    def read(cls, path: Path, plan: LayerPlan, span: Span) -> Self:
+        """See Collected."""
+        peaks = Peaks.load(path)
+        if (peaks.units, peaks.map_size, peaks.seen) != (plan.units, plan.grid.size, [tuple(span)]):
+            raise DataError(path, f"holds {peaks!r} instead of images {span} of {plan.units} units")
+        return cls(plan, peaks)
+
+    def compact(self) -> None:
+        """See Collected."""
+        self.peaks.compact()
+
+    def save(self, path: Path) -> None:
+        """See Collected."""
+        self.peaks.save(path)
+
+    @classmethod
+    def finish(cls, parts: Sequence[Self], counting: Counting, ranks: Ranks) -> LayerResult:
+        """See Collected."""
+        plan, backend = parts[0].plan, counting.backend
+        peaks = parts[0].peaks if len(parts) == 1 else Peaks.merge([part.peaks for part in parts])
         peaks.threads = backend.threads
         thresholds = ranks.finish(peaks)
-    counter = Counter(thresholds, plan.grid, labels, vocabulary, category_rule)
-    if peaks is not None:
-        counter.add(peaks.crops, 0, peaks.images, backend)
-        peaks = ranks.gather(peaks)
-    counts = counter.counts
-    for state in states:
-        if isinstance(state, Counts):
-            counts.intersection += state.intersection
-            counts.unit_area += state.unit_area
-    counts.intersection, counts.unit_area = ranks.sum(counts.intersection), ranks.sum(counts.unit_area)
-    return LayerResult(plan.name, counts, thresholds, vocabulary, plan.grid, plan.unit_numbers, peaks)
+        counts = count_crops(
+            peaks.crops, thresholds, plan.grid, counting.labels(), counting.vocabulary, backend, counting.category_rule
+        )
+        return _result(plan, counts, thresholds, ranks.gather(peaks), counting, ranks)
+
+    def _add(self, maps: Tensor, first_image: int, counting: Counting) -> None:
+        self.peaks.add(maps, first_image, counting.backend)
+
+    def _settle(self) -> None:
+        self.peaks.settle()
+
+
+class CollectedSums(Collected):
+    """Sums over images for thresholds that were given: counted as the maps come, or read from a part."""
+
+    def __init__(self, plan: LayerPlan, counted: Counter | Sums) -> None:
+        super().__init__(plan)
+        self._counted = counted
+
+    @classmethod
+    def empty(cls, plan: LayerPlan, counting: Counting) -> Self:
+        """See Collected."""
+        thresholds, rule = _given(plan), counting.category_rule
+        return cls(plan, Counter(thresholds, plan.grid, counting.labels(), counting.vocabulary, rule))
+
+    @classmethod
+    def read(cls, path: Path, plan: LayerPlan, span: Span) -> Self:
+        """See Collected. What the file says of the labels, as older versions wrote, is not used."""
+        arrays, _ = read_arrays(path)
+        try:
+            sums = Sums(arrays["intersection"], arrays["unit_area"])
+        except KeyError as error:
+            raise DataError(path, f"has no array {error}") from error
+        if any(array.dtype != "int64" or (array < 0).any() for array in vars(sums).values()):
+            raise DataError(path, "an area is no integer, or negative")
+        if any(array.ndim != 2 or len(array) != plan.units for array in vars(sums).values()):
+            raise DataError(path, f"does not hold the sums of {plan.units} units")
+        return cls(plan, sums)
+
+    @property
+    def sums(self) -> Sums:
+        """Return I and A over the images so far."""
+        return self._counted.sums if isinstance(self._counted, Counter) else self._counted
+
+    def compact(self) -> None:
+        """Do nothing: sums hold nothing superfluous."""
+
+    def save(self, path: Path) -> None:
+        """See Collected."""
+        write_arrays(path, dict(vars(self.sums)))
+
+    @classmethod
+    def finish(cls, parts: Sequence[Self], counting: Counting, ranks: Ranks) -> LayerResult:
+        """See Collected."""
+        plan, totals = parts[0].plan, Totals.of(counting.labels(), counting.vocabulary, counting.category_rule)
+        counts = Counts.of(reduce(add, (part.sums for part in parts)), totals)
+        return _result(plan, counts, _given(plan), None, counting, ranks)
+
+    def _add(self, maps: Tensor, first_image: int, counting: Counting) -> None:
+        counter, backend = self._counted, counting.backend
+        assert isinstance(counter, Counter), "a part that was read is complete"
+        crops = backend.keep(maps, counter.thresholds, first_image)
+        counter.add(crops, first_image, first_image + len(maps), backend)
+
+    def _settle(self) -> None:
+        pass  # the accumulators are asked when the sums are
+
+
+def finish_layer(parts: Sequence[Collected], counting: Counting, ranks: Ranks) -> LayerResult:
+    """Return the result of a layer; see ``Collected.finish``."""
+    return type(parts[0]).finish(parts, counting, ranks)
+
+
+def _kind(plan: LayerPlan) -> type[Collected]:
+    return CollectedPeaks if plan.thresholds is None else CollectedSums
+
+
+def _given(plan: LayerPlan) -> Float32Array:
+    assert plan.thresholds is not None
+    return plan.thresholds
+
+
+def _result(
+    plan: LayerPlan, counts: Counts, thresholds: Float32Array, peaks: Peaks | None, counting: Counting, ranks: Ranks
+) -> LayerResult:
+    """Return the result of a layer whose counts are still to be summed over ranks."""
+    counts = replace(counts, intersection=ranks.sum(counts.intersection), unit_area=ranks.sum(counts.unit_area))
+    return LayerResult(plan.name, counts, thresholds, counting.vocabulary, plan.grid, plan.unit_numbers, peaks)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -16,13 +16,12 @@ from ..data.label_cache import cached_labels, decoding_threads
 from ..errors import ArgumentError
 from ..geometry.grids import Alignment, Grid
 from ..network.hooks import Tokens, watch
-from ..scoring.backends.base import Backend
 from ..scoring.backends.choice import choose
 from ..scoring.counts import CategoryRule
 from ..scoring.peaks import SMALL
 from ..scoring.thresholds import Quantile, exact_quantile, tail_rank
-from .collectors import Collector, finish_layer
-from .plans import LayerPlan
+from .collectors import CollectedPeaks, Counting, finish_layer
+from .plans import LayerPlan, WatchOptions
 from .preparation import device_and_dtype, prepare
 from .ranks import SingleRank
 
@@ -135,8 +134,8 @@ def estimate(
     if batches < 1:
         raise ArgumentError(f"batches must be at least 1, got {batches}")
     where = device_and_dtype(model, device)
-    chosen = choose(backend, threads, where[0].type)
-    options: dict[str, Any] = {"transform": transform, "tokens": tokens}
+    chosen = choose(backend, threads, where.device.type)
+    options: WatchOptions = {"transform": transform, "tokens": tokens}
     prepared = prepare(
         model, data, layers, where=where, options=options, alignment=alignment, units=units, preprocess=preprocess,
         crop=crop, batch_size=batch_size,
@@ -147,7 +146,7 @@ def estimate(
     packed = PackedLabels.pack((sample.labels(i) for i in range(len(sample))), data.vocabulary)
     packing = (time.perf_counter() - begun) / decoding_threads(threads)
     sampled = {
-        name: _Sampled(plan, sample, exact, (chosen, category_rule, lambda: packed))
+        name: _Sampled(plan, exact, Counting(sample, lambda: packed, chosen, quantile, category_rule))
         for name, plan in prepared.plans.items()
     }
     position = 0  # of the batch in the sample; below 0: warming up
@@ -162,8 +161,8 @@ def estimate(
             position = first - size
             run(batch.to(*where), [shown.name(i) for i in range(first, first + len(batch))])
             if first == 0:
-                begun = _now(where[0])
-        wall = _now(where[0]) - begun
+                begun = _now(where.device)
+        wall = _now(where.device) - begun
     keep = sum(layer.seconds for layer in sampled.values())
     begun = time.perf_counter()
     estimates = {name: layer.estimate(data) for name, layer in sampled.items()}
@@ -183,35 +182,26 @@ def estimate(
 class _Sampled:
     """One layer's peaks of the sampled images: at their own quantile, and at twice as much (before a pruning)."""
 
-    def __init__(
-        self,
-        plan: LayerPlan,
-        sample: ConceptDataset,
-        quantile: Fraction,
-        rest: tuple[Backend, CategoryRule, Callable[[], PackedLabels]],
-    ) -> None:
+    def __init__(self, plan: LayerPlan, quantile: Fraction, counting: Counting) -> None:
         self.plan, self.quantile, self.seconds = plan, quantile, 0.0
-        positions = len(sample) * plan.grid.size[0] * plan.grid.size[1]
+        positions = len(counting.data) * plan.grid.size[0] * plan.grid.size[1]
         # Of small maps few images hold hardly a position above T: there a larger share is kept, and scaled down.
         self.above = above = min(max(_FEWEST, round(quantile * positions)), max(1, positions // 2 - 1))
-        self.sample, self.rest = sample, rest
-        backend, rule, labels = rest
-        self.kept, self.unpruned = (
-            Collector(plan, labels, sample, backend, min(Fraction(n * above, positions), _LARGEST), rule)
-            for n in (1, 2)
+        self.counting, self.unpruned_counting = (
+            replace(counting, quantile=min(Fraction(n * above, positions), _LARGEST)) for n in (1, 2)
         )
+        self.kept = CollectedPeaks.empty(plan, self.counting)
+        self.unpruned = CollectedPeaks.empty(plan, self.unpruned_counting)
 
     def add(self, maps: Tensor, first_image: int) -> None:
-        self.unpruned.add(maps, first_image)
+        self.unpruned.add(maps, first_image, self.unpruned_counting)
         begun = time.perf_counter()
-        self.kept.add(maps, first_image)
+        self.kept.add(maps, first_image, self.counting)
         self.seconds += time.perf_counter() - begun
 
     def estimate(self, data: ConceptDataset) -> LayerEstimate:
         """For all of ``data``; counts the sample, to be timed."""
-        backend, rule, labels = self.rest
-        words, states = self.sample.vocabulary, [self.kept.state()]
-        counts = finish_layer(self.plan, states, labels(), words, rule, backend, SingleRank()).counts
+        counts = finish_layer([self.kept], self.counting, SingleRank()).counts
         self.unpruned.peaks.finish()
         grid, units = self.plan.grid, self.plan.units
         positions = len(data) * grid.size[0] * grid.size[1]

@@ -15,7 +15,7 @@ from ..results.run_result import Dissection
 from ..scoring.backends.choice import choose
 from ..storage import only_writer, remove_unfinished, require_unheld
 from .checkpoints import require_no_shards
-from .collectors import finish_layer
+from .collectors import Counting, finish_layer
 from .parts import Part, find_parts, remove_parts, require_disjoint
 from .ranks import SingleRank
 from .records import require_same
@@ -83,11 +83,12 @@ def merge(
 
         begun = time.perf_counter()
         result = Dissection({}, record, data)
-        states = [part.states() for part in parts]
-        for name, plan in plans.items():
-            mine = [state.pop(name) for state in states]
-            rule = record["settings"]["category_rule"]
-            result.layers[name] = finish_layer(plan, mine, packed, data.vocabulary, rule, chosen, SingleRank())
+        settings = record["settings"]
+        counting = Counting(data, lambda: packed, chosen, settings["quantile"], settings["category_rule"])
+        collected = [part.collected() for part in parts]
+        for name in plans:
+            layer = [part.pop(name) for part in collected]
+            result.layers[name] = finish_layer(layer, counting, SingleRank())
         clock["count"] = time.perf_counter() - begun
         result.run["timings"] = {name: round(seconds, 3) for name, seconds in clock.items()}
         result.save(target)

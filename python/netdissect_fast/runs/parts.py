@@ -21,11 +21,8 @@ import numpy as np
 from ..errors import ArgumentError, DataError
 from ..geometry.grids import Grid
 from ..results.run_result import layer_folders
-from ..scoring.counts import Counts
-from ..scoring.peaks import Peaks
-from ..storage import new_folder, read_arrays, read_json, remove_tree, write_arrays, write_json
-from ..types import Array
-from .collectors import State
+from ..storage import new_folder, read_json, remove_tree, write_json
+from .collectors import Collected
 from .plans import LayerPlan
 from .records import require_same
 from .spans import Span
@@ -64,29 +61,13 @@ class Part:
         except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as error:
             raise DataError(file, f"does not describe a part of a run: {error!r}") from error
 
-    def states(self) -> dict[str, State]:
+    def collected(self) -> dict[str, Collected]:
         """What was collected, by layer. DataError where a file is missing, broken or of other images."""
         folders = layer_folders(self.plans)
         return {
-            name: self._state(self.path / f"{folders[name]}.safetensors", plan) for name, plan in self.plans.items()
+            name: Collected.load(self.path / f"{folders[name]}.safetensors", plan, self.span)
+            for name, plan in self.plans.items()
         }
-
-    def _state(self, path: Path, plan: LayerPlan) -> State:
-        if plan.thresholds is None:
-            peaks = Peaks.load(path)
-            if (peaks.units, peaks.map_size, peaks.seen) != (plan.units, plan.grid.size, [tuple(self.span)]):
-                raise DataError(path, f"holds {peaks!r} instead of images {self.span} of {plan.units} units")
-            return peaks
-        arrays, _ = read_arrays(path)
-        try:
-            counts = Counts(*(arrays[name] for name in Counts.__dataclass_fields__))
-        except KeyError as error:
-            raise DataError(path, f"has no array {error}") from error
-        if any(array.dtype != "int64" or (array < 0).any() for array in vars(counts).values()):
-            raise DataError(path, "an area is no integer, or negative")
-        if len(counts.intersection) != plan.units or len(counts.unit_area) != plan.units:
-            raise DataError(path, f"does not hold the counts of {plan.units} units")
-        return counts
 
 
 def save_part(
@@ -94,7 +75,7 @@ def save_part(
     span: Span,
     record: Mapping[str, Any],
     plans: Mapping[str, LayerPlan],
-    states: Mapping[str, State],
+    collected: Mapping[str, Collected],
     shard: tuple[int, int] | None = None,
 ) -> Path:
     """Write a part into a run's folder, then remove shorter ones that begin alike; gives its folder.
@@ -104,14 +85,8 @@ def save_part(
     folders = layer_folders(plans)
     path = out / PARTS / f"{span.first:07}-{span.last:07}"
     with new_folder(path) as new:
-        for name, state in states.items():
-            file = new / f"{folders[name]}.safetensors"
-            if isinstance(state, Peaks):
-                state.compact()
-                state.save(file)
-            else:
-                arrays: dict[str, Array] = dict(vars(state))
-                write_arrays(file, arrays)
+        for name, layer in collected.items():
+            layer.save(new / f"{folders[name]}.safetensors")
         layers = {name: _plan_to_json(plan) for name, plan in plans.items()}
         part = {"format": FORMAT, "images": span, "shard": shard, "record": dict(record), "layers": layers}
         write_json(new / "part.json", part)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
 
@@ -19,7 +19,15 @@ from ..types import Float32Array, Int64Array
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from ..network.hooks import Tokens, Transforms
     from ..network.layers import Layers
+
+
+class WatchOptions(TypedDict):
+    """What ``watch`` is given besides model, layers and consumer."""
+
+    transform: Transforms
+    tokens: Tokens | Mapping[str, Tokens] | None
 
 
 @dataclass(frozen=True)
@@ -41,7 +49,7 @@ class LayerPlan:
 def plan_layers(
     model: nn.Module,
     layers: Layers,
-    options: dict[str, Any],
+    options: WatchOptions,
     first: Tensor,  # [1, c, H, W]; any [1, ...] where nothing is to be traced
     size: tuple[int, int],  # of the picture in pixels
     alignment: Alignment,

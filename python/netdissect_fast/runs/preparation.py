@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from ..data.dataset import ConceptDataset, own_inputs
 from ..data.input.batches import Preprocessing, image_batches
@@ -11,13 +11,20 @@ from ..data.input.preprocess import from_model
 from ..data.input.whole_image import check_sees_whole_image
 from ..errors import ArgumentError
 from ..geometry.grids import Alignment
-from .plans import LayerPlan, plan_layers
+from .plans import LayerPlan, WatchOptions, plan_layers
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
 
     from ..network.layers import Layers
+
+
+class Placement(NamedTuple):
+    """Where, and in which precision, a model takes images."""
+
+    device: torch.device
+    dtype: torch.dtype
 
 
 @dataclass(frozen=True)
@@ -39,8 +46,8 @@ def prepare(
     data: ConceptDataset,
     layers: Layers,
     *,
-    where: tuple[torch.device, torch.dtype],
-    options: dict[str, Any],
+    where: Placement,
+    options: WatchOptions,
     alignment: Alignment,
     units: Any,
     preprocess: Preprocessing | None,
@@ -83,7 +90,7 @@ def _check_own_inputs(alignment: Alignment, preprocess: Preprocessing | None) ->
         )
 
 
-def device_and_dtype(model: nn.Module, device: str) -> tuple[torch.device, torch.dtype]:
+def device_and_dtype(model: nn.Module, device: str) -> Placement:
     """Where and in which precision the model takes images: those of its own parameters.
 
     The model is not moved, so another device than its own is an error.
@@ -94,11 +101,11 @@ def device_and_dtype(model: nn.Module, device: str) -> tuple[torch.device, torch
     own = tensors[0].device if tensors else torch.device("cpu")
     dtype = tensors[0].dtype if tensors else torch.float32
     if device == "auto":
-        return own, dtype
+        return Placement(own, dtype)
     try:
         wanted = torch.device(device)
     except RuntimeError as error:
         raise ArgumentError(f"device {device!r} is not one that torch knows: {error}") from error
     if wanted.type != own.type:
         raise ArgumentError(f"device={device!r}, but the model is on {own}: move it there first (model.to({device!r}))")
-    return own, dtype
+    return Placement(own, dtype)

@@ -1,4 +1,4 @@
-"""Counts: intersections and areas in pixels, the IoU they give, the labels of units and the detectors."""
+"""Counts: intersections and areas in pixels; sums over images, totals of a data set's labels."""
 
 from __future__ import annotations
 
@@ -23,8 +23,54 @@ _CHUNK = 1024  # images counted between two chances to interrupt
 
 
 @dataclass
+class Sums:
+    """What the masks of some images cover (spec 1.6); sums over disjoint images add up to those over all.
+
+    intersection  I, int64 [U, C]: pixels where the unit's mask and the concept meet
+    unit_area     A, int64 [U, categories]: the mask's pixels in images that carry the category
+    """
+
+    intersection: Int64Array
+    unit_area: Int64Array
+
+    @classmethod
+    def zeros(cls, units: int, vocabulary: Vocabulary) -> Sums:
+        """Return the sums over no image."""
+        concepts, categories = len(vocabulary), len(vocabulary.categories)
+        return cls(np.zeros((units, concepts), np.int64), np.zeros((units, categories), np.int64))
+
+    def __add__(self, other: Sums) -> Sums:
+        """Return the sums over the images of both, which must be disjoint."""
+        return Sums(self.intersection + other.intersection, self.unit_area + other.unit_area)
+
+
+@dataclass(frozen=True)
+class Totals:
+    """What the labels of a whole data set cover (spec 1.6), whatever the units.
+
+    concept_area  G, int64 [C]: pixels of the concept
+    pixels        int64 [categories]: all pixels of images that carry the category (for the chance level)
+    present       P, bool [N, categories]: which images carry the category; all, with category rule "none"
+    """
+
+    concept_area: Int64Array
+    pixels: Int64Array
+    present: BoolArray
+
+    @classmethod
+    def of(cls, labels: PackedLabels, vocabulary: Vocabulary, category_rule: CategoryRule = "image") -> Totals:
+        """Add up the labels of all images. ArgumentError for an unknown rule."""
+        check_option("category_rule", category_rule, CategoryRule)
+        present = labels.category_present(vocabulary)
+        if category_rule == "none":
+            present = np.ones_like(present)
+        image_pixels = labels.grid[:, 0].astype(np.int64) * labels.grid[:, 1]
+        return cls(labels.concept_area(len(vocabulary)), image_pixels @ present.astype(np.int64), present)
+
+
+@dataclass
 class Counts:
-    """What is counted over images (spec 1.6); int64, so that nothing overflows or rounds.
+    """What is counted over all images of a data set (spec 1.6); int64, so that nothing overflows or rounds.
 
     intersection  I, [U, C]: pixels where the unit's mask and the concept meet
     unit_area     A, [U, categories]: the mask's pixels in images that carry the category
@@ -38,26 +84,11 @@ class Counts:
     pixels: Int64Array
 
     @classmethod
-    def zeros(cls, units: int, vocabulary: Vocabulary) -> Counts:
-        """Nothing counted yet."""
-        concepts, categories = len(vocabulary), len(vocabulary.categories)
-        return cls(
-            np.zeros((units, concepts), np.int64),
-            np.zeros((units, categories), np.int64),
-            np.zeros(concepts, np.int64),
-            np.zeros(categories, np.int64),
-        )
+    def of(cls, sums: Sums, totals: Totals) -> Counts:
+        """Join the sums over all images with the totals of their labels."""
+        return cls(sums.intersection, sums.unit_area, totals.concept_area, totals.pixels)
 
-    def __add__(self, other: Counts) -> Counts:
-        """Counts over the images of both, which must be disjoint."""
-        return Counts(
-            self.intersection + other.intersection,
-            self.unit_area + other.unit_area,
-            self.concept_area + other.concept_area,
-            self.pixels + other.pixels,
-        )
-
-    def possible(self, vocabulary: Vocabulary) -> bool:
+    def consistent(self, vocabulary: Vocabulary) -> bool:
         """Whether no area is negative, and none larger than what contains it: what a broken file would show."""
         known = vocabulary.category >= 0
         category = vocabulary.category[known]
@@ -108,34 +139,31 @@ class Counter:
         category_rule: CategoryRule = "image",
         met: LabelsByImage | None = None,  # the labels that each image meets; None: its own
     ) -> None:
-        check_option("category_rule", category_rule, CategoryRule)
         self.thresholds, self.grid, self.labels = np.ascontiguousarray(thresholds, np.float32), grid, labels
-        self.present: BoolArray = labels.category_present(vocabulary)
-        if category_rule == "none":
-            self.present = np.ones_like(self.present)
+        self.totals = Totals.of(labels, vocabulary, category_rule)
         self._vocabulary, self._met = vocabulary, met or labels
-        self._concept_area = labels.concept_area(len(vocabulary))
-        image_pixels = labels.grid[:, 0].astype(np.int64) * labels.grid[:, 1]
-        self._pixels = image_pixels @ self.present.astype(np.int64)
-        self._backend: Backend | None = None  # of the sums
-        self._sums: tuple[Any, ...] = ()
+        self._backend: Backend | None = None  # of the accumulators
+        self._accumulators: tuple[Any, Any] | None = None  # I, A
         self._axes: dict[tuple[int, int], tuple[AxisTable, AxisTable]] = {}
 
     @property
+    def sums(self) -> Sums:
+        """Return the sums over the images counted so far."""
+        if self._backend is None or self._accumulators is None:
+            return Sums.zeros(len(self.thresholds), self._vocabulary)
+        return Sums(*(self._backend.totals(accumulator) for accumulator in self._accumulators))
+
+    @property
     def counts(self) -> Counts:
-        """What has been counted; G and the pixels are of all images."""
-        sums = Counts.zeros(len(self.thresholds), self._vocabulary)
-        if self._backend is not None:
-            sums.intersection, sums.unit_area = (self._backend.totals(total) for total in self._sums)
-        sums.concept_area, sums.pixels = self._concept_area, self._pixels
-        return sums
+        """Return the counts, once all images have been counted."""
+        return Counts.of(self.sums, self.totals)
 
     def add(self, crops: Crops, first: int, last: int, backend: Backend) -> None:
         """Count the crops of images first ≤ i < last, which are all there, always on the same backend."""
-        if self._backend is None:
+        if self._backend is None or self._accumulators is None:
             units, words = len(self.thresholds), self._vocabulary
             self._backend = backend
-            self._sums = backend.zeros((units, len(words))), backend.zeros((units, len(words.categories)))
+            self._accumulators = backend.zeros((units, len(words))), backend.zeros((units, len(words.categories)))
         starts = crops.starts()
         for begin, end in self._runs(first, last):
             size = (int(self.labels.grid[begin, 0]), int(self.labels.grid[begin, 1]))
@@ -148,8 +176,8 @@ class Counter:
                 self._axes[size],
                 self.grid.size,
                 self._met.of_images(begin, end),
-                self.present[begin:end],
-                *self._sums,
+                self.totals.present[begin:end],
+                *self._accumulators,
             )
             backend.count(job)
 
@@ -160,3 +188,23 @@ class Counter:
         edges = sorted({0, last - first, *changes.tolist(), *range(0, last - first, _CHUNK)})
         for begin, end in pairwise(edges):
             yield first + begin, first + end
+
+
+def count_crops(
+    crops: Crops,
+    thresholds: Float32Array,
+    grid: Grid,
+    labels: PackedLabels,
+    vocabulary: Vocabulary,
+    backend: Backend,
+    category_rule: CategoryRule = "image",
+    met: LabelsByImage | None = None,
+) -> Counts:
+    """Count the crops of all images of a data set against its labels, in one go.
+
+    thresholds  float32 [U]
+    met         the labels that each image meets; None: its own
+    """
+    counter = Counter(thresholds, grid, labels, vocabulary, category_rule, met)
+    counter.add(crops, 0, len(labels), backend)
+    return counter.counts

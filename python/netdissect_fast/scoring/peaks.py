@@ -43,7 +43,7 @@ class Peaks:
     def __init__(self, units: int, map_size: tuple[int, int], images: int, quantile: Quantile = 0.005) -> None:
         self.units, self.map_size, self.images = units, map_size, images
         self.quantile = exact_quantile(quantile)
-        self.crops = Crops.empty()
+        self._crops = Crops.empty()
         self.bounds: Float32Array = np.full(units, -np.inf, np.float32)
         self.seen: list[tuple[int, int]] = []
         self._prune_at = SMALL
@@ -54,8 +54,18 @@ class Peaks:
     def __repr__(self) -> str:
         return (
             f"Peaks({self.units} units of {self.map_size[0]}×{self.map_size[1]}, quantile {float(self.quantile)}, "
-            f"{self.images_seen} of {self.images} images, {len(self.crops)} crops, {self.nbytes / 1e6:.1f} MB)"
+            f"{self.images_seen} of {self.images} images, {len(self._crops)} crops, {self.nbytes / 1e6:.1f} MB)"
         )
+
+    @property
+    def crops(self) -> Crops:
+        """Return what has been kept, also what a device still holds back; NonFiniteError as for ``settle``."""
+        self.settle()
+        return self._crops
+
+    @crops.setter
+    def crops(self, crops: Crops) -> None:
+        self._crops, self._by_unit = crops, None
 
     @property
     def images_seen(self) -> int:
@@ -65,7 +75,7 @@ class Peaks:
     @property
     def nbytes(self) -> int:
         """Bytes held."""
-        return self.crops.nbytes + self.bounds.nbytes
+        return self._crops.nbytes + self.bounds.nbytes
 
     def add(self, maps: Any, first_image: int, backend: Backend) -> None:
         """Take in the activations of consecutive images.
@@ -90,11 +100,11 @@ class Peaks:
         if self._stage is None:
             self._stage = backend.stage()
         for start in range(0, len(maps), piece):
-            self.crops.append(self._stage.keep(maps[start : start + piece], self.bounds, first_image + start))
+            self._crops.append(self._stage.keep(maps[start : start + piece], self.bounds, first_image + start))
             self._saw(first_image + start, min(first_image + start + piece, last_image))
-            if self.crops.nbytes > self._prune_at and self._positions_seen >= self.threshold_rank:
+            if self._crops.nbytes > self._prune_at and self._positions_seen >= self.threshold_rank:
                 self._raise_bounds(self._kth_largest(self.threshold_rank))
-                self._prune_at = max(SMALL, int(_GROWTH * self.crops.nbytes))
+                self._prune_at = max(SMALL, int(_GROWTH * self._crops.nbytes))
 
     def _saw(self, first: int, last: int) -> None:
         if self.seen and self.seen[-1][1] == first:
@@ -111,18 +121,18 @@ class Peaks:
         return self.images_seen * self.map_size[0] * self.map_size[1]
 
     def _kth_largest(self, rank: int) -> Float32Array:
-        return _core.kth_largest(*self.crops.arrays, self.bounds, rank, threads=self.threads)
+        return _core.kth_largest(*self._crops.arrays, self.bounds, rank, threads=self.threads)
 
     def _raise_bounds(self, bounds: Float32Array) -> None:
         self._by_unit = None
         self.bounds = bounds
-        self.crops.truncate(*_core.prune(*self.crops.arrays, bounds, threads=self.threads))
+        self._crops.truncate(*_core.prune(*self._crops.arrays, bounds, threads=self.threads))
 
     def settle(self) -> None:
         """Take over what a device still holds back. The backend's NonFiniteError may come only here."""
         if self._stage is not None:
             stage, self._stage, self._by_unit = self._stage, None, None
-            self.crops.append(stage.drain())
+            self._crops.append(stage.drain())
 
     def thresholds(self, quantile: Quantile | None = None) -> Float32Array:
         """T, float32 [U]: the (⌊q·n⌋+1)-th largest activation of each unit over all images (spec 1.1).
@@ -155,7 +165,7 @@ class Peaks:
         """Drop what no longer exceeds ``bounds``, float32 [U], which are at least the present ones."""
         self.settle()
         self._raise_bounds(bounds)
-        self.crops.trim()
+        self._crops.trim()
 
     def compact(self) -> None:
         """Drop all that the images seen so far make superfluous."""
@@ -175,7 +185,6 @@ class Peaks:
         merged.threads = max(part.threads for part in parts)
         key = (first.units, first.map_size, first.images, first.quantile)
         for part in parts:
-            part.settle()
             if (part.units, part.map_size, part.images, part.quantile) != key:
                 raise ArgumentError(f"cannot merge peaks of different runs: {first!r} and {part!r}")
         ranges = sorted(span for part in parts for span in part.seen)
@@ -195,14 +204,12 @@ class Peaks:
 
     def count(self, unit: int) -> int:
         """Images in which the unit exceeds its bound somewhere."""
-        self.settle()
         return int((self.crops.unit == unit).sum())
 
     def of_unit(self, unit: int) -> Crops:
         """A copy of the unit's crops, images ascending. ArgumentError for a unit that does not exist."""
         if not 0 <= unit < self.units:
             raise ArgumentError(f"unit {unit} does not exist: the layer has units 0 to {self.units - 1}")
-        self.settle()
         if self._by_unit is None:
             order = np.argsort(self.crops.unit, kind="stable")
             edges = np.searchsorted(self.crops.unit[order], np.arange(self.units + 1))
@@ -222,7 +229,6 @@ class Peaks:
 
     def save(self, path: Path) -> None:
         """Write one safetensors file, atomically."""
-        self.settle()
         image, unit, box, values = self.crops.arrays
         arrays: dict[str, Array] = {
             "image": image,

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from ...errors import ArgumentError
+from ...network.maps import dtype_name
 from ...types import Array, Float64Array
 from .preprocess import Preprocess
 
@@ -78,7 +79,7 @@ def as_input(result: Any) -> Tensor:
             hint = "; channels come first: permute(2, 0, 1)"
         raise ArgumentError(f"{expected}, got a tensor {list(result.shape)}{hint}")
     if not result.is_floating_point():
-        raise ArgumentError(f"{expected}, got {str(result.dtype)[6:]}; scale and convert it to float32")
+        raise ArgumentError(f"{expected}, got {dtype_name(result.dtype)}; scale and convert it to float32")
     return result.detach().to(torch.float32)
 
 

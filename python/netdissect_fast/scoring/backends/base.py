@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ...errors import ActivationError
-from ...types import Array, BoolArray, Float32Array, Int64Array
+from ...types import Array, BoolArray, Float32Array, Int64Array, Uint64Array
 
 if TYPE_CHECKING:
     from ...concepts import PackedLabels
@@ -103,7 +103,7 @@ class OnHost:
 
 
 class Backend(Protocol):
-    """The two kernels. Bounds and thresholds are flushed (spec 1.3)."""
+    """The kernels keep, count and masks. Bounds and thresholds are flushed (spec 1.3)."""
 
     name: str
     threads: int
@@ -133,6 +133,22 @@ class Backend(Protocol):
     def count(self, job: CountJob) -> None:
         """Add what the masks of the job's crops cover to its accumulators, spec 1.3, 1.4, 1.5, 1.6."""
         ...
+
+    def masks(
+        self, crops: Crops, thresholds: Float32Array, axes: tuple[AxisTable, AxisTable], map_size: tuple[int, int]
+    ) -> Uint64Array:
+        """Return M of each crop (spec 1.3), uint64 [P, tiles]: the masks that ``count`` counts, packed as labels are.
+
+        thresholds float32 [U]; axes of any Y×X grid; map_size (H, W). ``unpack_masks`` makes bool [P, Y, X] of them.
+        """
+        ...
+
+
+def unpack_masks(words: Uint64Array, size: tuple[int, int]) -> BoolArray:
+    """Unpack the masks of P crops, uint64 [P, tiles], on a grid of ``size`` (Y, X) to bool [P, Y, X]."""
+    from ...concepts import unpack
+
+    return unpack(words.T, size)
 
 
 def to_numpy(maps: Any) -> tuple[Array, bool]:

@@ -6,10 +6,9 @@ import os
 from typing import Any
 
 from ... import _core
-from ...concepts import unpack
 from ...errors import ArgumentError
 from ...geometry.grids import AxisTable
-from ...types import BoolArray, Float32Array, Uint64Array
+from ...types import Float32Array, Uint64Array
 from ..crops import Crops
 from .base import CountJob, NonFiniteError, OnHost, to_numpy
 
@@ -69,18 +68,8 @@ class CpuBackend(OnHost):
 
     def masks(
         self, crops: Crops, thresholds: Float32Array, axes: tuple[AxisTable, AxisTable], map_size: tuple[int, int]
-    ) -> BoolArray:
-        """M of each crop, bool [P, Y, X] (spec 1.3): the masks that ``count`` counts, to be looked at.
-
-        thresholds float32 [U]; axes of any Y×X grid; map_size (H, W).
-        """
-        words = self.mask_words(crops, thresholds, axes, map_size)
-        return unpack(words.T, (len(axes[0]), len(axes[1])))
-
-    def mask_words(
-        self, crops: Crops, thresholds: Float32Array, axes: tuple[AxisTable, AxisTable], map_size: tuple[int, int]
     ) -> Uint64Array:
-        """The same as words [P, tiles], packed as labels are."""
+        """See Backend.masks."""
         y, x = ((axis.i0, axis.i1, axis.f) for axis in axes)
         return _core.masks(
             crops.arrays, thresholds=thresholds, y=y, x=x, map_size=map_size, threads=self.threads, isa=self.isa

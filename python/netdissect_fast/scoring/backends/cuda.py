@@ -14,9 +14,10 @@ import numpy as np
 from ...concepts import PackedLabels
 from ...errors import CapacityError
 from ...geometry.grids import AxisTable
-from ...types import Array, Float32Array, Int64Array
+from ...types import Array, Float32Array, Int64Array, Uint64Array
 from ..crops import Crops
 from .base import CountJob, NonFiniteError, Stage, to_numpy
+from .cpu import CpuBackend
 from .engine import BLOCK, VALUE_BITS, WARPS, DeviceOutOfMemory, Engine
 
 _SHARE = 0.25  # of the free memory, at most, for one layer's store
@@ -199,6 +200,12 @@ class CudaBackend:
     def totals(self, accumulator: Any) -> Int64Array:
         """See Backend.totals."""
         return self.engine.to_host(accumulator)
+
+    def masks(
+        self, crops: Crops, thresholds: Float32Array, axes: tuple[AxisTable, AxisTable], map_size: tuple[int, int]
+    ) -> Uint64Array:
+        """See Backend.masks. On the CPU: crops are on the host, and reports draw few masks at a time."""
+        return CpuBackend().masks(crops, thresholds, axes, map_size)
 
     def count(self, job: CountJob) -> None:
         """See Backend.count."""

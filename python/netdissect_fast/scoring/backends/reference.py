@@ -1,4 +1,4 @@
-"""keep and count as spec 1 defines them, in NumPy: to be read, and to hold the other backends to. Slow."""
+"""The kernels as spec 1 defines them, in NumPy: to be read, and to hold the other backends to. Slow."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ...geometry.grids import AxisTable
-from ...types import BoolArray, Float32Array
+from ...types import BoolArray, Float32Array, Uint64Array
 from ..crops import Crops, flush
 from .base import CountJob, NonFiniteError, OnHost, to_numpy
 
@@ -57,6 +57,32 @@ def crop_masks(
         yield masks(full, t, *axes)
 
 
+def kth_largest(crops: Crops, bounds: Float32Array, rank: int) -> Float32Array:
+    """T, float32 [U]: each unit's ``rank``-th largest value among those above its bound, else the bound (spec 1.1)."""
+    unit, values = crops.above(bounds)
+    result = bounds.copy()
+    for u in range(len(bounds)):
+        mine = np.sort(values[unit == u])[::-1]
+        if len(mine) >= rank:
+            result[u] = mine[rank - 1]
+    return result
+
+
+def prune(crops: Crops, bounds: Float32Array) -> Crops:
+    """Return the crops cut down to what exceeds higher bounds, dilated by one; without those of which nothing does."""
+    starts, kept = crops.starts(), Crops.empty()
+    for crop, (y0, x0, height, width) in enumerate(crops.box.astype(int)):
+        values = crops.values[starts[crop] : starts[crop + 1]].reshape(height, width)
+        ys, xs = np.nonzero(values > bounds[crops.unit[crop]])
+        if not len(ys):
+            continue
+        top, left = max(ys.min() - 1, 0), max(xs.min() - 1, 0)
+        left_over = values[top : ys.max() + 2, left : xs.max() + 2]
+        box = np.array([[y0 + top, x0 + left, *left_over.shape]], np.uint16)
+        kept.append(Crops(crops.image[crop : crop + 1], crops.unit[crop : crop + 1], box, left_over.reshape(-1)))
+    return kept
+
+
 class ReferenceBackend(OnHost):
     """The definition."""
 
@@ -91,7 +117,11 @@ class ReferenceBackend(OnHost):
 
     def masks(
         self, crops: Crops, thresholds: Float32Array, axes: tuple[AxisTable, AxisTable], map_size: tuple[int, int]
-    ) -> BoolArray:
-        """See CpuBackend.masks."""
-        found = list(crop_masks(crops, thresholds, axes, map_size))
-        return np.array(found, bool).reshape(-1, len(axes[0]), len(axes[1]))
+    ) -> Uint64Array:
+        """See Backend.masks."""
+        tiles = [-(-len(axis) // 8) for axis in axes]
+        words = np.zeros((len(crops), tiles[0] * tiles[1]), np.uint64)
+        for word, mask in zip(words, crop_masks(crops, thresholds, axes, map_size), strict=True):
+            for y, x in np.argwhere(mask):  # pixel (y, x) of a tile is bit 8·y + x
+                word[y // 8 * tiles[1] + x // 8] |= np.uint64(1) << np.uint64(y % 8 * 8 + x % 8)
+        return words

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ....errors import ArgumentError, ModelError, NetDissectError
 from ....network.hashes import describe, tensor_bytes
+from ....network.maps import dtype_name
 from ....types import Array
 from ...files.fingerprints import Fingerprint
 from ..torch_dataset import as_pixels
@@ -178,4 +179,4 @@ def span(pictures: Given | Generated, indices: Sequence[int]) -> str:
 def kind(value: Any) -> str:
     """What a value is, for messages."""
     shape = getattr(value, "shape", None)
-    return type(value).__name__ + (f" {list(shape)} of {str(value.dtype)[6:]}" if shape is not None else "")
+    return type(value).__name__ + (f" {list(shape)} of {dtype_name(value.dtype)}" if shape is not None else "")

@@ -1,0 +1,242 @@
+"""A run of dissect(): what is settled beforehand, the forward passes, and the result."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from ..data.dataset import ConceptDataset, own_inputs
+from ..data.input.batches import LabelsAhead, Preprocessing, image_batches
+from ..errors import check_option
+from ..geometry.grids import Alignment
+from ..network.hooks import Tokens, watch
+from ..network.maps import dtype_name
+from ..results.run_result import Dissection
+from ..scoring.backends.base import Backend
+from ..scoring.backends.choice import choose
+from ..scoring.counts import CategoryRule
+from ..scoring.thresholds import Quantile, exact_quantile
+from ..storage import require_writable
+from .checkpoints import Checkpoints, Shard, begin, checked_shard
+from .collectors import Collected, Counting, finish_layer
+from .plans import LayerPlan, with_thresholds
+from .preparation import Placement, device_and_dtype, prepare
+from .ranks import Ranks, find_ranks
+from .records import run_record
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from ..network.hooks import Transforms
+    from ..network.layers import Layers
+    from .plans import WatchOptions
+
+
+@dataclass
+class Run:
+    """What is settled before the first batch.
+
+    plans    of the layers, by name
+    record   what run.json will say; the same on all ranks
+    where    device and dtype that the model takes images in
+    seconds  spent so far, by phase
+    """
+
+    model: nn.Module
+    data: ConceptDataset
+    layers: Layers
+    options: WatchOptions
+    plans: dict[str, LayerPlan]
+    preprocess: Preprocessing | None
+    quantile: Quantile
+    category_rule: CategoryRule
+    where: Placement
+    batch_size: int
+    workers: int
+    backend: Backend
+    threads: int | None
+    out: Path | None
+    shard: Shard | None
+    ranks: Ranks
+    record: dict[str, Any]
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def start(
+        self, *, cache: str | Path | None, resume: bool, checkpoint_every: float, progress: bool
+    ) -> Iterator[RunInProgress]:
+        """Hold the run's folder and pack the labels beside; see ``dissect`` for the arguments."""
+        counted = any(plan.thresholds is not None for plan in self.plans.values())
+        wanted = self.shard is None or counted  # a shard of peaks is not counted
+        with (
+            begin(
+                self.out, self.shard, self.record, self.plans, ranks=self.ranks, resume=resume, every=checkpoint_every
+            ) as checkpoints,
+            LabelsAhead(self.data, cache, self.threads, progress, wanted) as labels,
+        ):
+            if wanted and own_inputs(self.data) is not None:
+                labels.get()  # the network makes the images that are labelled: one at a time
+            counting = Counting(self.data, labels.get, self.backend, self.quantile, self.category_rule)
+            yield RunInProgress(self, checkpoints, labels, counting, progress)
+
+    @contextmanager
+    def timed(self, phase: str) -> Iterator[None]:
+        """Note how long a phase takes."""
+        begun = time.perf_counter()
+        yield
+        self.seconds[phase] = time.perf_counter() - begun
+
+
+@dataclass
+class RunInProgress:
+    """A run under way, while its folder is held."""
+
+    run: Run
+    checkpoints: Checkpoints
+    labels: LabelsAhead
+    counting: Counting
+    progress: bool
+
+    def forward(self) -> list[dict[str, Collected]]:
+        """Run the network on the images that are left; return what was collected, by part and layer."""
+        run, collected = self.run, self.checkpoints.load()
+        current = _Collecting(run.plans, self.counting)
+        with (
+            run.timed("forward"),
+            watch(run.model, run.layers, current.add, **run.options) as forward,
+            self._bar() as bar,
+        ):
+            for span in self.checkpoints.todo:
+                current.begin()
+                for first, batch in image_batches(run.data, run.preprocess, run.batch_size, run.workers, span):
+                    current.first_image = first
+                    forward(batch.to(*run.where), [run.data.name(first + i) for i in range(len(batch))])
+                    bar.update(len(batch))
+                    self.labels.check()
+                    self.checkpoints.reached(span, first + len(batch), current.compacted)
+                collected.append(current.settled())
+        return collected
+
+    def finish(self, collected: list[dict[str, Collected]]) -> Dissection:
+        """Count what was collected, here and on the other ranks; write the result."""
+        run, result = self.run, Dissection({}, self.run.record, self.run.data)
+        with run.timed("labels"):
+            self.labels.get()
+        with run.timed("count"):
+            for name, plan in run.plans.items():
+                parts = [part.pop(name) for part in collected]
+                parts = parts or [Collected.begin(plan, self.counting)]  # more ranks than batches
+                result.layers[name] = finish_layer(parts, self.counting, run.ranks)
+        result.run["timings"] = {phase: round(seconds, 3) for phase, seconds in run.seconds.items()}
+        self.checkpoints.save(result, run.ranks)
+        return result
+
+    def _bar(self) -> Any:
+        from tqdm.auto import tqdm
+
+        images = sum(span.images for span in self.checkpoints.todo)
+        return tqdm(total=images, unit="image", disable=not self.progress, smoothing=0.05)
+
+
+class _Collecting:
+    """All layers of the span under way; ``add`` is called inside the hooks, with the batch's first image noted here."""
+
+    def __init__(self, plans: Mapping[str, LayerPlan], counting: Counting) -> None:
+        self._plans, self._counting = plans, counting
+        self._layers: dict[str, Collected] = {}
+        self.first_image = 0
+
+    def begin(self) -> None:
+        self._layers = {name: Collected.begin(plan, self._counting) for name, plan in self._plans.items()}
+
+    def add(self, name: str, maps: Tensor) -> None:
+        self._layers[name].add(maps, self.first_image, self._counting)
+
+    def settled(self) -> dict[str, Collected]:
+        """Return what was collected of the span."""
+        for layer in self._layers.values():
+            layer.settle(self._counting)
+        return self._layers
+
+    def compacted(self) -> dict[str, Collected]:
+        """Return the same for a checkpoint: without what the images so far make superfluous."""
+        layers = self.settled()
+        for layer in layers.values():
+            layer.compact()
+        return layers
+
+
+def prepare_run(
+    model: nn.Module,
+    data: ConceptDataset,
+    layers: Layers,
+    *,
+    quantile: Quantile,
+    thresholds: Any,
+    alignment: Alignment,
+    transform: Transforms,
+    tokens: Tokens | Mapping[str, Tokens] | None,
+    units: slice | Any | None,
+    category_rule: CategoryRule,
+    preprocess: Preprocessing | None,
+    crop: Literal["error", "allow"],
+    batch_size: int,
+    device: str,
+    backend: str,
+    threads: int | None,
+    workers: int,
+    out: str | Path | None,
+    shard: Any,
+    group: Any,
+) -> Run:
+    """Check the arguments of ``dissect``, run a first image through the network, and agree with the other ranks.
+
+    Raises what is wrong with the arguments, before any work.
+    """
+    import torch
+
+    started = time.perf_counter()
+    exact_quantile(quantile)
+    check_option("category_rule", category_rule, CategoryRule)
+    where = device_and_dtype(model, device)
+    chosen = choose(backend, threads, where.device.type)
+    folder = None if out is None else Path(out)
+    shard = checked_shard(shard, folder)
+    ranks = find_ranks(group)
+    if folder is not None:
+        ranks.once(lambda: require_writable(folder))
+    options: WatchOptions = {"transform": transform, "tokens": tokens}
+    prepared = prepare(
+        model, data, layers, where=where, options=options, alignment=alignment, units=units, preprocess=preprocess,
+        crop=crop, batch_size=batch_size,
+    )  # fmt: skip
+    plans = with_thresholds(prepared.plans, thresholds)
+    settings = {
+        "layers": list(plans),
+        "quantile": str(quantile) if thresholds is None else None,
+        "thresholds": None if thresholds is None else [plan.thresholds for plan in plans.values()],
+        "alignment": alignment,
+        "category_rule": category_rule,
+        **options,
+        "units": units,
+        "preprocess": prepared.preprocess,
+        "crop": crop,
+        "input_size": list(prepared.input_size),
+        "batch_size": batch_size,
+        "device": str(where.device),
+        "dtype": dtype_name(where.dtype),
+        "workers": workers,
+        "backend": chosen.name,
+        "threads": chosen.threads,
+        "torch_threads": torch.get_num_threads(),
+    }
+    record = run_record(model, data, settings)
+    ranks.agree(record)
+    return Run(
+        model, data, layers, options, plans, prepared.preprocess, quantile, category_rule, where, batch_size, workers,
+        chosen, threads, folder, shard, ranks, record, {"prepare": time.perf_counter() - started},
+    )  # fmt: skip
