@@ -86,8 +86,8 @@ struct CropArrays {
 // An axis table and what the kernel derives from it (Axis in labels.h).
 struct AxisTable {
   std::vector<int32_t> i0, i1, begin, end;
-  std::vector<float> f, eightfold;
-  std::vector<uint64_t> second;
+  std::vector<float> f, weights_by_8;
+  std::vector<uint64_t> second_pair;
   int64_t pixels, features, pairs = 1;
 
   AxisTable(const py::tuple& table, int64_t size, const std::string& name) : pixels(0), features(size) {
@@ -113,7 +113,7 @@ struct AxisTable {
     const auto padded = static_cast<size_t>((pixels + kGroup - 1) / kGroup * kGroup);
     if (pixels) i0.resize(padded, i0.back()), i1.resize(padded, i1.back());
     f.resize(padded, NAN);
-    for (const float weight_of_pixel : f) eightfold.insert(eightfold.end(), kTile, weight_of_pixel);
+    for (const float weight_of_pixel : f) weights_by_8.insert(weights_by_8.end(), kTile, weight_of_pixel);
     for (size_t p = 0; p < padded; p += kTile) add_tile(p);
   }
   void add_tile(size_t first) {
@@ -124,7 +124,7 @@ struct AxisTable {
       if (i0[p] == i0[last] && i1[p] == i1[last]) rows |= uint64_t{0xff} << (kTile * (p - first));
       pairs_here += p > first && (i0[p] != i0[p - 1] || i1[p] != i1[p - 1]);
     }
-    second.push_back(rows);
+    second_pair.push_back(rows);
     pairs = std::max(pairs, pairs_here);
   }
   Axis axis() const {
@@ -135,9 +135,9 @@ struct AxisTable {
             f.data(),
             begin.data(),
             end.data(),
-            eightfold.data(),
+            weights_by_8.data(),
             pairs,
-            second.data()};
+            second_pair.data()};
   }
 };
 

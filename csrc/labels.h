@@ -17,11 +17,11 @@ struct Axis {
   const int32_t* i0;
   const int32_t* i1;
   const float* f;
-  const int32_t* begin;    // [features] first pixel whose i0 is not below the feature
-  const int32_t* end;      // [features] one past the last pixel whose i1 is not above it
-  const float* eightfold;  // [padded, 8] f of each pixel eight times
-  int64_t pairs;           // the most pairs (i0, i1) that one tile has
-  const uint64_t* second;  // [tiles] the bytes of the tile's rows that lie between the last pixel's samples
+  const int32_t* begin;         // [features] first pixel whose i0 is not below the feature
+  const int32_t* end;           // [features] one past the last pixel whose i1 is not above it
+  const float* weights_by_8;    // [padded, 8] f of each pixel eight times
+  int64_t pairs;                // the most pairs (i0, i1) that one tile has
+  const uint64_t* second_pair;  // [tiles] the bytes of the tile's rows that lie between the last pixel's samples
 };
 
 struct Labels {  // of consecutive images, all on the same Y×X grid

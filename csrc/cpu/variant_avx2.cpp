@@ -52,8 +52,8 @@ struct Simd : Plain<Simd> {
   static void add_bits(uint8_t* bytes, int64_t i, uint32_t bits) { bytes[i / 8] = static_cast<uint8_t>(bits); }
   static int64_t popcount(uint64_t word) { return _mm_popcnt_u64(word); }
   template <int64_t kBlocks>
-  static void tally(const uint64_t* masks, const int32_t* tiles, int64_t items, const uint64_t* words, int64_t slots,
-                    int64_t* count) {
+  static void count_bits(const uint64_t* masks, const int32_t* tiles, int64_t items, const uint64_t* words,
+                         int64_t slots, int64_t* count) {
     // Bits of each half byte by table look-up, then summed within 64-bit lanes.
     const __m256i bits = _mm256_setr_epi8(0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4, 0, 1, 1, 2, 1, 2, 2, 3, 1, 2,
                                           2, 3, 2, 3, 3, 4);

@@ -51,7 +51,7 @@ struct Simd {
   }
   template <int64_t kPairs>
   static uint64_t tile(const float* const* low, const float* const* high, int64_t x, const float* weights,
-                       uint64_t second, Float bar) {
+                       uint64_t second_pair, Float threshold) {
     __m512 a[4], d[4];
     if constexpr (kPairs <= 2) {
       a[0] = twice(low[0] + x), d[0] = sub(twice(high[0] + x), a[0]);
@@ -60,7 +60,7 @@ struct Simd {
     if constexpr (kPairs == 2) {
       const __m512 a2 = twice(low[1] + x), d2 = sub(twice(high[1] + x), a2);
       for (int64_t i = 0; i < 4; ++i) {
-        const auto k = static_cast<__mmask16>(second >> (16 * i));
+        const auto k = static_cast<__mmask16>(second_pair >> (16 * i));
         a[i] = _mm512_mask_mov_ps(a[i], k, a2), d[i] = _mm512_mask_mov_ps(d[i], k, d2);
       }
     }
@@ -71,7 +71,7 @@ struct Simd {
       }
     __mmask16 k[4];
     for (int64_t i = 0; i < 4; ++i) {
-      k[i] = _mm512_cmp_ps_mask(add(a[i], mul(load(weights + 16 * i), d[i])), bar, _CMP_GT_OQ);
+      k[i] = _mm512_cmp_ps_mask(add(a[i], mul(load(weights + 16 * i), d[i])), threshold, _CMP_GT_OQ);
     }
     return _mm512_kunpackd(_mm512_kunpackw(k[3], k[2]), _mm512_kunpackw(k[1], k[0]));
   }
@@ -79,7 +79,7 @@ struct Simd {
     const auto two = static_cast<uint16_t>(bits);
     __builtin_memcpy(bytes + i / 8, &two, sizeof two);
   }
-  static int64_t list(uint64_t tiles, int32_t first, int64_t items, int32_t* item) {
+  static int64_t append_tiles(uint64_t tiles, int32_t first, int64_t items, int32_t* item) {
     const __m128i bytes = _mm_cvtsi64_si128(static_cast<long long>(tiles));
     const auto found = static_cast<__mmask8>(_mm_test_epi8_mask(bytes, bytes));
     const __m256i tile = _mm256_add_epi32(_mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7), _mm256_set1_epi32(first));
@@ -95,8 +95,8 @@ struct Simd {
     return n;
   }
   template <int64_t kBlocks>
-  static void tally(const uint64_t* masks, const int32_t* tiles, int64_t items, const uint64_t* words, int64_t slots,
-                    int64_t* count) {
+  static void count_bits(const uint64_t* masks, const int32_t* tiles, int64_t items, const uint64_t* words,
+                         int64_t slots, int64_t* count) {
     __m512i sum[kBlocks];
     for (auto& s : sum) s = _mm512_setzero_si512();
     for (int64_t i = 0; i < items; ++i) {

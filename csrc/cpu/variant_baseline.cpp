@@ -83,8 +83,8 @@ struct Simd : Plain<Simd> {
     return static_cast<int64_t>((word * 0x0101010101010101u) >> 56);
   }
   template <int64_t kBlocks>
-  static void tally(const uint64_t* masks, const int32_t* tiles, int64_t items, const uint64_t* words, int64_t slots,
-                    int64_t* count) {
+  static void count_bits(const uint64_t* masks, const int32_t* tiles, int64_t items, const uint64_t* words,
+                         int64_t slots, int64_t* count) {
     for (int64_t slot = 0; slot < 8 * kBlocks; ++slot) count[slot] = 0;
     for (int64_t i = 0; i < items; ++i)
       for (int64_t slot = 0; slot < 8 * kBlocks; ++slot)

@@ -51,8 +51,8 @@ struct Simd : Plain<Simd> {
   }
   static int64_t popcount(uint64_t word) { return vaddv_u8(vcnt_u8(vcreate_u8(word))); }
   template <int64_t kBlocks>
-  static void tally(const uint64_t* masks, const int32_t* tiles, int64_t items, const uint64_t* words, int64_t slots,
-                    int64_t* count) {
+  static void count_bits(const uint64_t* masks, const int32_t* tiles, int64_t items, const uint64_t* words,
+                         int64_t slots, int64_t* count) {
     uint64x2_t sum[4 * kBlocks];
     for (auto& s : sum) s = vdupq_n_u64(0);
     for (int64_t i = 0; i < items; ++i) {
