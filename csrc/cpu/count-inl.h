@@ -5,7 +5,7 @@
 //
 // Nothing else can be on: for a ≤ b and a weight f < 1 the rounded f·(b − a) is at most the true b − a, so that the
 // rounded a + f·(b − a) never exceeds b. For the same reason a pixel without a sample above T beside it stays off by
-// itself. Only where b − a may overflow are all tiles looked at, and the samples beside every pixel (SPEC 3).
+// itself. Only where b − a may overflow are all tiles looked at, and the samples beside every pixel (spec 1.3).
 
 constexpr int64_t kBlock = 8;             // slots come in blocks of 8
 constexpr int64_t kMostBlocks = 4;        // whose sums stay in registers

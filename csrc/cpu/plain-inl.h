@@ -22,7 +22,7 @@ inline int64_t at_most(int64_t most, int64_t value) { return value < most ? valu
 
 inline int64_t clamp(int64_t value, int64_t most) { return value < 0 ? 0 : at_most(most, value); }
 
-// a + f·(b − a), each operation rounded on its own (SPEC 3).
+// a + f·(b − a), each operation rounded on its own (spec 1.3).
 template <class S, class Float>
 Float lerp(const Float& a, const Float& b, const Float& f) {
   return S::add(a, S::mul(f, S::sub(b, a)));
