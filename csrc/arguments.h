@@ -5,11 +5,12 @@
 #include <pybind11/pybind11.h>
 
 #include <algorithm>
-#include <cmath>
 #include <string>
+#include <tuple>
 #include <vector>
 
 #include "arrays.h"
+#include "axis.h"
 #include "crops.h"
 #include "labels.h"
 
@@ -83,62 +84,55 @@ struct CropArrays {
   }
 };
 
-// An axis table and what the kernel derives from it (Axis in labels.h).
-struct AxisTable {
-  std::vector<int32_t> i0, i1, begin, end;
-  std::vector<float> f, weights_by_8;
-  std::vector<uint64_t> second_pair;
-  int64_t pixels, features, pairs = 1;
+// An axis table (i0, i1, f) from Python.
+inline AxisTable axis_table(const py::tuple& table, int64_t features, const std::string& name) {
+  require(table.size() == 3, name, " must be (i0, i1, f)");
+  const View<int32_t> first(table[0].cast<py::array>(), name + " i0", {kAny});
+  require(first.size() <= kMostPixels, name, " has more than ", kMostPixels, " label pixels");
+  const View<int32_t> second(table[1].cast<py::array>(), name + " i1", {first.size()});
+  const View<float> weight(table[2].cast<py::array>(), name + " f", {first.size()});
+  const int32_t *i0 = first.data(), *i1 = second.data();
+  for (int64_t p = 0; p < first.size(); ++p) {
+    require(i0[p] >= 0 && i0[p] <= i1[p] && i1[p] < features && i1[p] - i0[p] <= 1, name,
+            " points outside the activation grid at pixel ", p);
+    require(!p || (i0[p] >= i0[p - 1] && i1[p] >= i1[p - 1]), name, " does not ascend");
+    require(weight.data()[p] >= 0 && weight.data()[p] < 1, name, " has a weight outside [0, 1)");
+  }
+  return {i0, i1, weight.data(), first.size(), features};
+}
 
-  AxisTable(const py::tuple& table, int64_t size, const std::string& name) : pixels(0), features(size) {
-    require(table.size() == 3, name, " must be (i0, i1, f)");
-    const View<int32_t> first(table[0].cast<py::array>(), name + " i0", {kAny});
-    require(first.size() <= kMostPixels, name, " has more than ", kMostPixels, " label pixels");
-    const View<int32_t> second_sample(table[1].cast<py::array>(), name + " i1", {first.size()});
-    const View<float> weight(table[2].cast<py::array>(), name + " f", {first.size()});
-    pixels = first.size();
-    i0.assign(first.data(), first.data() + pixels);
-    i1.assign(second_sample.data(), second_sample.data() + pixels);
-    f.assign(weight.data(), weight.data() + pixels);
-    for (size_t p = 0; p < i0.size(); ++p) {
-      require(i0[p] >= 0 && i0[p] <= i1[p] && i1[p] < features && i1[p] - i0[p] <= 1, name,
-              " points outside the activation grid at pixel ", p);
-      require(!p || (i0[p] >= i0[p - 1] && i1[p] >= i1[p - 1]), name, " does not ascend");
-      require(f[p] >= 0 && f[p] < 1, name, " has a weight outside [0, 1)");
+// Crops, thresholds and axes: what masks depend on.
+struct MaskArrays {
+  CropArrays crops;
+  View<float> thresholds;
+  int64_t height, width;
+  AxisTable y, x;
+  std::vector<int64_t> start;
+
+  MaskArrays(const py::tuple& crop_arrays, const py::array& thresholds_array, const py::tuple& y_table,
+             const py::tuple& x_table, std::tuple<int64_t, int64_t> map_size)
+      : crops(crop(crop_arrays, 0), crop(crop_arrays, 1), crop(crop_arrays, 2), crop(crop_arrays, 3)),
+        thresholds(thresholds_array, "thresholds", {kAny}),
+        height(side(std::get<0>(map_size))),
+        width(side(std::get<1>(map_size))),
+        y(axis_table(y_table, height, "y")),
+        x(axis_table(x_table, width, "x")),
+        start(crops.starts(thresholds.size())) {
+    for (int64_t i = 0; i < crops.count(); ++i) {
+      const Box b = crops.boxes()[i];
+      require(b.y + b.height <= height && b.x + b.width <= width, "crop ", i, " leaves the grid");
     }
-    for (int32_t feature = 0; feature < features; ++feature) {
-      begin.push_back(static_cast<int32_t>(std::lower_bound(i0.begin(), i0.end(), feature) - i0.begin()));
-      end.push_back(static_cast<int32_t>(std::upper_bound(i1.begin(), i1.end(), feature) - i1.begin()));
-    }
-    const auto padded = static_cast<size_t>((pixels + kGroup - 1) / kGroup * kGroup);
-    if (pixels) i0.resize(padded, i0.back()), i1.resize(padded, i1.back());
-    f.resize(padded, NAN);
-    for (const float weight_of_pixel : f) weights_by_8.insert(weights_by_8.end(), kTile, weight_of_pixel);
-    for (size_t p = 0; p < padded; p += kTile) add_tile(p);
   }
-  void add_tile(size_t first) {
-    const size_t last = first + kTile - 1;
-    uint64_t rows = 0;
-    int64_t pairs_here = 1;
-    for (size_t p = first; p <= last; ++p) {
-      if (i0[p] == i0[last] && i1[p] == i1[last]) rows |= uint64_t{0xff} << (kTile * (p - first));
-      pairs_here += p > first && (i0[p] != i0[p - 1] || i1[p] != i1[p - 1]);
-    }
-    second_pair.push_back(rows);
-    pairs = std::max(pairs, pairs_here);
+  static py::array crop(const py::tuple& arrays, size_t i) {
+    require(arrays.size() == 4, "crops are 4 arrays");
+    return arrays[i].cast<py::array>();
   }
-  Axis axis() const {
-    return {static_cast<int64_t>(i0.size()),
-            (pixels + kTile - 1) / kTile,
-            i0.data(),
-            i1.data(),
-            f.data(),
-            begin.data(),
-            end.data(),
-            weights_by_8.data(),
-            pairs,
-            second_pair.data()};
+  static int64_t side(int64_t size) {
+    require(size >= 0 && size <= kLargestSide, "map_size must lie between 0 and 65535 on each side");
+    return size;
   }
+  int64_t tiles() const { return y.axis().tiles * x.axis().tiles; }
+  MaskJob job() const { return {crops.crops(start), thresholds.data(), thresholds.size(), y.axis(), x.axis()}; }
 };
 
 // Packed labels of N images; checks every index that the kernel follows.
@@ -151,14 +145,14 @@ struct LabelArrays {
   View<int32_t> whole;
   View<bool> present;
 
-  LabelArrays(const py::tuple& t, int64_t tiles, int64_t concepts, int64_t categories)
-      : slot_start(t[0].cast<py::array>(), "slot_start", {kAny}),
-        slot_concept(t[1].cast<py::array>(), "slot_concept", {kAny}),
-        word_start(t[2].cast<py::array>(), "word_start", {slot_start.size()}),
-        words(t[3].cast<py::array>(), "words", {kAny}),
-        whole_start(t[4].cast<py::array>(), "whole_start", {slot_start.size()}),
-        whole(t[5].cast<py::array>(), "whole", {kAny}),
-        present(t[6].cast<py::array>(), "present", {slot_start.size() - 1, categories}) {
+  LabelArrays(const py::tuple& arrays, int64_t tiles, int64_t concepts, int64_t categories)
+      : slot_start(label(arrays, 0), "slot_start", {kAny}),
+        slot_concept(label(arrays, 1), "slot_concept", {kAny}),
+        word_start(label(arrays, 2), "word_start", {slot_start.size()}),
+        words(label(arrays, 3), "words", {kAny}),
+        whole_start(label(arrays, 4), "whole_start", {slot_start.size()}),
+        whole(label(arrays, 5), "whole", {kAny}),
+        present(label(arrays, 6), "present", {slot_start.size() - 1, categories}) {
     require(slot_start.size() >= 1, "slot_start must have one entry more than there are images");
     const auto within = [](const View<int64_t>& start, int64_t size) {  // first of all: then no difference overflows
       return std::all_of(start.data(), start.data() + start.size(), [&](int64_t i) { return i >= 0 && i <= size; });
@@ -178,12 +172,11 @@ struct LabelArrays {
     for (int64_t i = whole_start.data()[0]; i < whole_start.data()[images()]; ++i)
       require(whole.data()[i] >= 0 && whole.data()[i] < concepts, "whole out of range");
   }
-  int64_t images() const { return slot_start.size() - 1; }
-  int64_t most_slots() const {
-    int64_t most = 0;
-    for (int64_t i = 0; i < images(); ++i) most = std::max(most, slot_start.data()[i + 1] - slot_start.data()[i]);
-    return most;
+  static py::array label(const py::tuple& arrays, size_t i) {
+    require(arrays.size() == 7, "labels are 7 arrays");
+    return arrays[i].cast<py::array>();
   }
+  int64_t images() const { return slot_start.size() - 1; }
   Labels labels() const {
     return {images(),
             present.shape(1),

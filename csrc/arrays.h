@@ -4,24 +4,16 @@
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 
-#include <sstream>
 #include <string>
 #include <vector>
+
+#include "require.h"
 
 namespace netdissect {
 namespace py = pybind11;
 
 [[noreturn]] inline void type_error(const std::string& message) { throw py::type_error(message); }
 [[noreturn]] inline void value_error(const std::string& message) { throw py::value_error(message); }
-
-// The message's parts are put together only when it is needed: this runs for every crop.
-template <class... Parts>
-void require(bool ok, const Parts&... parts) {
-  if (ok) return;
-  std::ostringstream message;
-  (message << ... << parts);
-  value_error(message.str());
-}
 
 constexpr py::ssize_t kAny = -1;
 

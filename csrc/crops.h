@@ -34,7 +34,10 @@ struct KeepJob {
   const float* bounds;  // [U]
 };
 
-// Crops of some units of one image, with room for all of their maps and 16 values more.
+constexpr int64_t kMostLanes = 16;  // floats of the longest vector
+
+// Crops of some units of one image, with room for all of their maps and kMostLanes values more: vectors are stored
+// whole.
 struct Kept {
   int32_t* unit;
   Box* box;

@@ -14,6 +14,7 @@ constexpr int64_t kGroup = 16;  // label pixels interpolated together along x: t
 // weight NaN, so that they are never on.
 struct Axis {
   int64_t padded, tiles;
+  int64_t tile_words;  // words with a byte for each tile
   const int32_t* i0;
   const int32_t* i1;
   const float* f;
@@ -38,8 +39,8 @@ struct Labels {  // of consecutive images, all on the same Y×X grid
 struct MaskJob {
   Crops crops;
   const float* thresholds;  // [U]
+  int64_t units;
   Axis y, x;
-  int64_t row_words;  // words of 8 tiles in a row of CountScratch::above
 };
 
 struct CountJob {
@@ -53,8 +54,8 @@ struct CountJob {
 
 // Working memory of one thread.
 struct CountScratch {
-  uint64_t* above;  // [tallest crop, row_words] a bit for every pixel of the interpolated rows above T
-  float* rows;      // [tallest crop, X16] crop rows interpolated along x
+  uint64_t* above;  // [tallest crop, x.tile_words] a bit for every pixel of the interpolated rows above T
+  float* rows;      // [tallest crop, x.padded] crop rows interpolated along x
   void* strips;     // [tile rows] 16 pointers each
   int32_t* item;    // [tiles + 8] tile row << 16 | tile column; then the tile's number
   uint64_t* mask;   // [tiles + 1]

@@ -1,8 +1,8 @@
+// The rank-th largest value of every unit, in two passes over the crops (order.h).
 #include "order.h"
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <functional>
 #include <memory>
 #include <utility>
@@ -14,7 +14,7 @@
 namespace netdissect {
 namespace {
 
-// The rank-th largest of n values. A sample nearly always gives two values that it lies between: then only the few
+// The rank-th largest of n values. A sample nearly always yields two values that it lies between: then only the few
 // between them are ordered (Floyd and Rivest 1975).
 float nth_largest(float* values, int64_t n, int64_t rank, std::vector<float>* scratch) {
   constexpr int64_t kSample = 128, kAside = 14;  // two and a half standard deviations of a place in the sample
@@ -47,28 +47,6 @@ float nth_largest(float* values, int64_t n, int64_t rank, std::vector<float>* sc
 }
 
 }  // namespace
-
-StoreSize prune(const Crops& crops, int32_t* image, int32_t* unit, Box* box, float* values, const float* bounds,
-                int64_t threads) {
-  const Kernels& kernels = select_kernels("");
-  std::vector<Box> left(static_cast<size_t>(crops.count));
-  parallel_ranges(crops.count, threads, [&](int64_t first, int64_t last, int64_t) {
-    kernels.shrink(crops, bounds, first, last, left.data());
-  });
-  int64_t kept = 0;
-  float* to = values;
-  for (int64_t i = 0; i < crops.count; ++i) {  // in place: never ahead of what is still to be read
-    const Box old = box[i], small = left[static_cast<size_t>(i)];
-    if (!small.height) continue;
-    const float* row = values + crops.start[i] + (small.y - old.y) * old.width + (small.x - old.x);
-    for (int y = 0; y < small.height; ++y, row += old.width, to += small.width)
-      std::memmove(to, row, sizeof(float) * small.width);
-    image[kept] = image[i];
-    unit[kept] = unit[i];
-    box[kept++] = small;
-  }
-  return {kept, to - values};
-}
 
 void kth_largest(const Crops& crops, int64_t units, const float* bounds, int64_t rank, int64_t threads, float* result) {
   // Each part of the crops counts its values above the bounds, unit by unit; then all know where theirs go.

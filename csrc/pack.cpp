@@ -1,3 +1,4 @@
+// Label maps to words: two passes over the pixels (pack.h).
 #include "pack.h"
 
 #include <algorithm>
@@ -36,7 +37,8 @@ PackedImage pack(const int32_t* maps, int64_t layers, int64_t height, int64_t wi
   image.concepts.resize(slots, -1);
   image.areas.assign(slots, 0);
   const int64_t tiles_x = (width + 7) / 8, tiles_y = (height + 7) / 8;
-  image.words.assign(static_cast<size_t>(tiles_x * tiles_y) * slots, 0);
+  image.tiles = tiles_x * tiles_y;
+  image.words.assign(static_cast<size_t>(image.tiles) * slots, 0);
   if (!slots) return image;
   for (int64_t layer = 0; layer < layers; ++layer)
     for (int64_t y = 0; y < height; ++y) {

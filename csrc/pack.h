@@ -7,6 +7,7 @@
 namespace netdissect {
 
 struct PackedImage {
+  int64_t tiles = 0;
   std::vector<int32_t> concepts;  // columns, -1 = padding to a multiple of 8 slots
   std::vector<int32_t> areas;     // pixels of each
   std::vector<uint64_t> words;    // [tiles, slots]

@@ -47,7 +47,7 @@ inline void interpolate_rows(const MaskJob& job, const Box& box, const float* cr
                              const CountScratch& scratch) {
   const auto t = Simd::set(threshold);
   for (int64_t r = 0; r < box.height; ++r)
-    for (int64_t w = tx.begin / kTile; w * kTile < tx.end; ++w) scratch.above[r * job.row_words + w] = 0;
+    for (int64_t w = tx.begin / kTile; w * kTile < tx.end; ++w) scratch.above[r * job.x.tile_words + w] = 0;
   auto* bits = reinterpret_cast<uint8_t*>(scratch.above);
   for (int64_t p = tx.begin * kTile / kGroup * kGroup; p < tx.end * kTile; p += kGroup)
     for (int64_t i = p; i < p + kGroup; i += Simd::kLanes) {
@@ -57,7 +57,7 @@ inline void interpolate_rows(const MaskJob& job, const Box& box, const float* cr
         const auto row = Simd::row(crop + r * box.width, box.width);
         const auto values = lerp<Simd>(Simd::pick(row, a), Simd::pick(row, b), f);
         Simd::store(scratch.rows + r * job.x.padded + i, values);
-        Simd::add_bits(bits + r * job.row_words * kTile, i, Simd::greater(values, t));
+        Simd::add_bits(bits + r * job.x.tile_words * kTile, i, Simd::greater(values, t));
       }
     }
 }
@@ -80,7 +80,7 @@ int64_t add_items(const MaskJob& job, const Box& box, TileRange tx, int64_t ty, 
     const int64_t y = ty * kTile + i * kStep;
     const int64_t a = clamp(job.y.i0[y] - box.y, box.height - 1), b = clamp(job.y.i1[y] - box.y, box.height - 1);
     strip.low[i] = scratch.rows + a * job.x.padded, strip.high[i] = scratch.rows + b * job.x.padded;
-    rows[2 * i] = scratch.above + a * job.row_words, rows[2 * i + 1] = scratch.above + b * job.row_words;
+    rows[2 * i] = scratch.above + a * job.x.tile_words, rows[2 * i + 1] = scratch.above + b * job.x.tile_words;
   }
   for (int64_t w = tx.begin / kTile; w * kTile < tx.end; ++w) {
     uint64_t tiles = 0;  // a byte each
