@@ -14,7 +14,7 @@ constexpr int64_t kGroup = 16;  // label pixels interpolated together along x: t
 // weight NaN, so that they are never on.
 struct Axis {
   int64_t padded, tiles;
-  int64_t tile_words;  // words with a byte for each tile
+  int64_t tile_words;  // words that hold one byte per tile
   const int32_t* i0;
   const int32_t* i1;
   const float* f;

@@ -49,7 +49,7 @@ float nth_largest(float* values, int64_t n, int64_t rank, std::vector<float>* sc
 }  // namespace
 
 void kth_largest(const Crops& crops, int64_t units, const float* bounds, int64_t rank, int64_t threads, float* result) {
-  // Each part of the crops counts its values above the bounds, unit by unit; then all know where theirs go.
+  // Each part of the crops counts its values above the bounds, unit by unit; then every part knows its places.
   const Kernels& kernels = select_kernels("");
   const auto parts = static_cast<size_t>(std::max<int64_t>(1, std::min(threads, crops.count)));
   const auto count = static_cast<size_t>(units);

@@ -1,4 +1,4 @@
-// Fixed ranges on std::thread. No pool is kept (fork is safe), no OpenMP (torch brings its own).
+// Fixed ranges on std::thread. No pool is kept (fork is safe), no OpenMP (torch has its own).
 #pragma once
 
 #include <algorithm>
@@ -26,7 +26,7 @@ void parallel_ranges(int64_t size, int64_t threads, Work&& work) {
   int64_t started = 1;
   try {
     for (; started < parts; ++started) others.emplace_back(run, started);
-  } catch (const std::exception&) {  // no more threads to be had: the rest is done here
+  } catch (const std::exception&) {  // no more threads available: the rest is done here
   }
   run(0);
   for (int64_t part = started; part < parts; ++part) run(part);

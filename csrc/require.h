@@ -1,4 +1,4 @@
-// What must hold of an argument: a ValueError in Python where it does not.
+// require(): a ValueError in Python if an argument is not what it must be.
 #pragma once
 
 #include <sstream>

@@ -1,10 +1,10 @@
-// What the kernels share: bounds, 16-bit floats, what of a map lies above a bound. Every variant includes it after its
-// `Simd` (plain-inl.h). Twin of gpu/common.cuh, where exclusive, flush, Half, BFloat and widen stand for the GPU.
+// What the kernels share: bounds, 16-bit floats, which part of a map exceeds a bound. Part of kernels-inl.h.
+// exclusive, flush, Half, BFloat and widen have twins in gpu/common.cuh, dilated_box in gpu/keep.cu.
 
 // Values below 2^-72 count as zero (spec 1.3), so above a bound of 0 means at least 2^-72.
 constexpr float kLargestFlushed = 0x1.fffffep-73f;
 
-// The bound that a value must exceed before it is flushed.
+// The bound to compare values with that are not flushed yet: what is flushed to 0 does not exceed a bound of 0.
 inline float exclusive(float bound) { return bound == 0.0f ? kLargestFlushed : bound; }
 
 inline Simd::Float flush(const Simd::Float& values) {

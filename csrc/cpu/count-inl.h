@@ -1,11 +1,10 @@
-// count and masks, written once: every variant_*.cpp includes it after its `Simd` (plain-inl.h). A crop's rows are
-// interpolated along x; then it becomes a compact list of items: 8×8 tiles of label pixels where one of the two rows
-// beside exceeds T. Then two loops without branches: the mask word of every item, and its popcounts against the
-// concepts' words.
+// count and masks. Part of kernels-inl.h. Twin: gpu/count.cu. A crop's rows are interpolated along x; then it becomes a
+// compact list of items: 8×8 tiles of label pixels in which a row above or below a pixel exceeds T. Then two loops
+// without branches: the mask word of every item, and its popcounts against the concepts' words.
 //
 // Nothing else can be on: for a ≤ b and a weight f < 1 the rounded f·(b − a) is at most the true b − a, so that the
-// rounded a + f·(b − a) never exceeds b. For the same reason a pixel without a sample above T beside it stays off by
-// itself. Only where b − a may overflow are all tiles looked at, and the samples beside every pixel (spec 1.3).
+// rounded a + f·(b − a) never exceeds b. For the same reason a pixel with no corner sample above T stays off by itself.
+// Only if b − a may overflow are all tiles listed, and the corners of every pixel checked (spec 1.3).
 
 constexpr int64_t kBlock = 8;             // slots come in blocks of 8
 constexpr int64_t kMostBlocks = 4;        // whose sums stay in registers
@@ -26,7 +25,7 @@ inline PixelRange covered_pixels(const Axis& axis, int64_t first, int64_t size) 
 
 inline TileRange tiles_of(const PixelRange& pixels) { return {pixels.begin / kTile, (pixels.end + kTile - 1) / kTile}; }
 
-// Bytes of the tiles from `first` on that lie in tx.
+// A byte for each of the 8 tiles from `first` on, set if the tile lies in tx.
 inline uint64_t all_tiles(TileRange tx, int64_t first) {
   uint64_t bytes = 0;
   for (int64_t t = 0; t < kTile; ++t)
@@ -62,14 +61,14 @@ inline void interpolate_rows(const MaskJob& job, const Box& box, const float* cr
     }
 }
 
-// The rows of the crop beside a row of tiles, whose 8 pixel rows have one pair of samples, two, or (kPairs 8) more.
+// The crop rows that a row of tiles interpolates between: its 8 pixel rows have one pair, two, or (kPairs 8) more.
 template <int64_t kPairs>
 struct Strip {
   const float* low[kPairs];
   const float* high[kPairs];
 };
 
-// Adds a row of tiles: its strip, and those of its tiles that may be on. Gives the list's new length.
+// Adds a row of tiles: its strip, and those of its tiles that may be on. Returns the list's new length.
 template <int64_t kPairs>
 int64_t add_items(const MaskJob& job, const Box& box, TileRange tx, int64_t ty, bool all, int64_t items,
                   const CountScratch& scratch) {
@@ -83,7 +82,7 @@ int64_t add_items(const MaskJob& job, const Box& box, TileRange tx, int64_t ty, 
     rows[2 * i] = scratch.above + a * job.x.tile_words, rows[2 * i + 1] = scratch.above + b * job.x.tile_words;
   }
   for (int64_t w = tx.begin / kTile; w * kTile < tx.end; ++w) {
-    uint64_t tiles = 0;  // a byte each
+    uint64_t tiles = 0;  // one byte per tile
     for (const uint64_t* row : rows) tiles |= row[w];
     if (all) tiles = all_tiles(tx, w * kTile);
     items = Simd::append_tiles(tiles, static_cast<int32_t>(ty << 16 | w * kTile), items, scratch.item);
@@ -91,7 +90,7 @@ int64_t add_items(const MaskJob& job, const Box& box, TileRange tx, int64_t ty, 
   return items;
 }
 
-// Pixels of a tile with a sample above T beside them.
+// Pixels of a tile with a corner sample above T.
 inline uint64_t corner_mask(const MaskJob& job, const Box& box, const float* crop, float threshold, int64_t ty,
                             int64_t tx) {
   const auto above_t = [&](int64_t y, int64_t x) {
@@ -124,8 +123,8 @@ inline void tally(const CountScratch& scratch, int64_t items, const uint64_t* wo
   }
 }
 
-// The crop's mask as a list of tiles: scratch.item their numbers, scratch.mask their words, none of them 0. Gives its
-// length and adds its pixels to `area`. `prefetch(tile)` is told of every tile that may be in it.
+// The crop's mask as a list of tiles: scratch.item their numbers, scratch.mask their words, none of them 0. Returns its
+// length and adds its pixels to `area`. Calls prefetch(tile) for every tile that may be in it.
 template <int64_t kPairs, class Prefetch>
 int64_t list_mask(const MaskJob& job, int64_t crop, const CountScratch& scratch, int64_t* area,
                   const Prefetch& prefetch) {
@@ -135,7 +134,7 @@ int64_t list_mask(const MaskJob& job, int64_t crop, const CountScratch& scratch,
   if (px.begin >= px.end || py.begin >= py.end) return 0;
   const float* values = job.crops.values + job.crops.start[crop];
   const TileRange tx = tiles_of(px), ty = tiles_of(py);
-  const bool check_corners = may_overflow(values, job.crops.start[crop + 1] - job.crops.start[crop]);
+  const bool check_corners = may_overflow(values, values_in(job.crops, crop));
   interpolate_rows(job, box, values, threshold, tx, scratch);
   int64_t listed = 0;
   for (int64_t t = ty.begin; t < ty.end; ++t)

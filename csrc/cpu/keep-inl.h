@@ -75,6 +75,7 @@ void keep_side_by_side(const KeepJob& job, const T* base, int64_t unit, float* s
   }
 }
 
+// Units as they come: 16 side by side, or one map at a time (twin: keep_planes).
 template <class T>
 void keep_units(const KeepJob& job, int64_t image, int64_t first, int64_t last, float* scratch, Kept* kept) {
   const Maps& maps = job.maps;

@@ -1,4 +1,4 @@
-// What kth_largest asks of stored crops. Part of kernels-inl.h.
+// Values above the bounds, counted and gathered: the passes of kth_largest. Part of kernels-inl.h.
 
 // Per unit, how many values of crops [first, last) exceed its bound; added to `count`.
 void count_above(const Crops& crops, const float* bounds, int64_t first, int64_t last, int64_t* count) {
@@ -13,7 +13,7 @@ void count_above(const Crops& crops, const float* bounds, int64_t first, int64_t
   }
 }
 
-// Copies those values to where their unit's next ones go.
+// Copies those values to place[unit], and moves it on.
 void gather_above(const Crops& crops, const float* bounds, int64_t first, int64_t last, float* values_out,
                   int64_t* place) {
   for (int64_t crop = first; crop < last; ++crop) {

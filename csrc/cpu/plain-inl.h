@@ -1,19 +1,22 @@
-// What the variants of kernels share. Included in an anonymous namespace, before each variant's `Simd`, which has
+// What a SIMD policy is, and what it inherits. Included in an anonymous namespace before each variant's `Simd`, which
+// has
 //   kLanes, Float, set, load, store, add, sub, mul, max
 //   load_some(p, n)                        the first n lanes, the others 0
-//   if_greater(a, b, value)                value where a > b, else 0
+//   if_greater(a, b, value)                value in lanes with a > b, else 0
 //   greater(a, b)                          bit i = lane i of a > b
 //   any_nonzero(value)                     NaN is not zero
 //   index(feature, first, size)            feature − first of kLanes pixels, within 0 … size − 1
 //   Row, row(p, size), pick(row, index)    sample a crop row at kLanes indices
 //   tile<kPairs>(low, high, x, weights, second_pair, threshold)
-//                                          mask word of the tile at column x: bit 8·r + c is on where
+//                                          mask word of the tile at column x: bit 8·r + c is on if
 //                                          lerp(low[x + c], high[x + c], weights[8·r + c]) > threshold, with the first
 //                                          rows of samples, or the second in the bytes that `second_pair` has, or
 //                                          (kPairs 8) row r's
-//   add_bits(bytes, i, bits)               sets the kLanes bits of pixels i …, 8 pixels a byte
-//   append_tiles(tiles, first, items, item)        adds first + t to the list for each byte t of the word that is not 0
-//   store_only(to, bits, from)             those of from's lanes that have a bit, side by side; gives how many
+//   add_bits(bytes, i, bits)               sets the kLanes bits of pixels i …, 8 pixels per byte
+//   append_tiles(tiles, first, items, item)
+//                                          adds first + t to the list for each byte t of the word that is not 0;
+//                                          returns the list's new length
+//   store_only(to, bits, from)             those of from's lanes that have a bit, side by side; returns how many
 //   popcount(word)
 //   count_bits<blocks>(masks, tiles, items, words, slots, count)
 //                                          count[s] = Σ popcount(masks[i] & words[tiles[i]·slots + s]), s < 8·blocks

@@ -1,7 +1,7 @@
-// What prune asks of stored crops. Part of kernels-inl.h.
+// What prune leaves of each crop. Part of kernels-inl.h.
 
-// What is left of crops [first, last) above the bounds, dilated by one but never beyond the old crop: what lay outside
-// it is at most the old, lower bound. Height 0 if nothing is.
+// The boxes of what is left of crops [first, last) above the bounds, dilated by one but never beyond the old crop: what
+// lay outside it is at most the old, lower bound. Height 0 if nothing is.
 void shrink(const Crops& crops, const float* bounds, int64_t first, int64_t last, Box* left) {
   for (int64_t crop = first; crop < last; ++crop) {
     const Box old = crops.box[crop];

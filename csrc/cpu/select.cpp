@@ -1,3 +1,4 @@
+// Asks the CPU what it can run, and the caller or NETDISSECT_FAST_ISA what it should (select.h).
 #include "cpu/select.h"
 
 #include <cstdlib>

@@ -1,5 +1,5 @@
 // What every instruction-set variant exports: one table of kernels. Plain types only: the variants are compiled
-// for different CPUs, so nothing inline may be shared between them (the linker would merge it).
+// for different CPUs, so they may share nothing inline (the linker would merge it).
 #pragma once
 
 #include "crops.h"

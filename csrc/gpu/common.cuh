@@ -1,11 +1,11 @@
-// What keep and count share. No #include anywhere: NVRTC then needs no toolkit headers. The module that is compiled is
-// the constants that backends/cuda.py shares with the kernels (kKeepWarps: warps in a block; kValueBits: see Store),
-// then common.cuh, keep.cu and count.cu.
+// What keep and count share. Twin: cpu/common-inl.h. No #include anywhere: NVRTC then needs no toolkit headers. The
+// module that is compiled is the constants that backends/cuda.py shares with the kernels (kKeepWarps: warps in a block;
+// kValueBits: see Store), then common.cuh, keep.cu and count.cu.
 typedef unsigned long long u64;
 
 constexpr unsigned kAll = 0xffffffffu;  // all 32 lanes
 constexpr int kLanes = 32;
-constexpr int kTile = 8;
+constexpr int kTile = 8;  // as in labels.h
 
 struct __align__(8) Box {  // as in crops.h: rows y .. y+height-1, columns x .. x+width-1; height 0 = no crop
   unsigned short y, x, height, width;
@@ -15,7 +15,7 @@ struct __align__(8) Box {  // as in crops.h: rows y .. y+height-1, columns x .. 
 constexpr float kSmallest = 0x1p-72f;
 constexpr float kLargestFlushed = 0x1.fffffep-73f;
 
-// Twins of cpu/common-inl.h, from here to the end of the file.
+// exclusive, flush, lerp, Half, BFloat, widen: twins of those in cpu/common-inl.h and cpu/plain-inl.h.
 __device__ inline float exclusive(float bound) { return bound == 0.0f ? kLargestFlushed : bound; }
 
 __device__ inline float flush(float value) { return value > -kSmallest && value < kSmallest ? 0.0f : value; }

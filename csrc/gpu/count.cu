@@ -1,7 +1,8 @@
-// count: adds what the masks of crops cover. A warp owns a crop; two ballots make the 64-bit word of an 8×8 tile;
-// then lanes are concepts, their popcounts summed in registers. Integer atomics only: any order gives the same sums.
+// count: adds what the masks of crops cover. Twin: cpu/count-inl.h. A warp owns a crop; two ballots make the 64-bit
+// word of an 8×8 tile; then lanes are concepts, their popcounts summed in registers. Integer atomics only: the sums are
+// the same in any order.
 
-constexpr int kSlotsPerLane = 4;  // concepts in registers; images with more than 128 slots go round again
+constexpr int kSlotsPerLane = 4;  // concepts in registers; images with more than 128 slots take several rounds
 
 struct Crops {  // as in crops.h; of images from first_image on
   int count;

@@ -1,5 +1,6 @@
 // keep: crops of every map that exceeds its unit's bound, appended to a store on the device in any order.
-// Reads every activation once; the few maps above their bound are read again to find and copy their box.
+// Twin: cpu/keep-inl.h. Reads every activation once; maps above their bound, which are few, are read again to find and
+// copy their box.
 
 template <class T>
 struct Maps {  // as in crops.h; strides in elements
@@ -21,7 +22,7 @@ struct Store {
   u64* nonfinite;  // smallest image·units + unit with a NaN or an infinity
 };
 
-// Every lane of the block brings one crop of one map, or none (height 0).
+// Adds a crop of one map for every lane of the block, or none (height 0). All threads of the block call it.
 template <class T>
 __device__ void add_crop(const Maps<T>& maps, const Store& store, Box box, int image, int unit, int first_image) {
   __shared__ u64 reserved[kKeepWarps];
