@@ -126,7 +126,7 @@ PYBIND11_MODULE(_core, m, pybind11::mod_gil_not_used()) {
   namespace py = pybind11;
   namespace bindings = netdissect::bindings;
   using py::arg, py::kw_only;
-  m.doc() = "Compiled kernels of netdissect_fast. Used through netdissect_fast.backends; see _core.pyi.";
+  m.doc() = "Compiled kernels of netdissect_fast. Used through netdissect_fast.scoring.backends; see _core.pyi.";
   m.attr("__version__") = NETDISSECT_VERSION;
   m.def("available_isas", &bindings::available_isas, "Instruction-set variants that this CPU can run, best first.");
   m.def(
