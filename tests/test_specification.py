@@ -16,23 +16,19 @@ SPECIFICATION = ROOT / "docs" / "specification.md"
 CITATION = re.compile(r"\bspec (\d+(?:\.\d+)*(?:, \d+(?:\.\d+)*)*)")
 OLD_FORM = re.compile(r"\bSPEC\b|\bSpec(?= \d)")
 
-# Folders in which the old form is still allowed: when it is gone from there, delete this constant, its one use, the
-# parameter old_allowed and the last test of it.
-STILL_OLD = ("csrc/",)
-
 
 def headings(text: str) -> list[str]:
     """The numbers of all headings, in order."""
     return re.findall(r"^#{2,} (\d+(?:\.\d+)*)\.? \S", text, re.MULTILINE)
 
 
-def faults(text: str, known: set[str], old_allowed: bool = False) -> list[str]:
+def faults(text: str, known: set[str]) -> list[str]:
     """What is wrong with the citations of a text, line by line."""
     found = []
     for number, line in enumerate(text.splitlines(), 1):
         cited = [one for match in CITATION.finditer(line) for one in match[1].split(", ")]
         found += [f"{number}: there is no spec {one}" for one in cited if one not in known]
-        if not old_allowed and OLD_FORM.search(line):
+        if OLD_FORM.search(line):
             found.append(f"{number}: cite it as 'spec 1.3': {line.strip()}")
     return found
 
@@ -65,7 +61,7 @@ def test_every_citation_resolves() -> None:
         except UnicodeDecodeError:  # a picture
             continue
         cited += len(CITATION.findall(text))
-        wrong += [f"{name}:{fault}" for fault in faults(text, known, name.startswith(STILL_OLD))]
+        wrong += [f"{name}:{fault}" for fault in faults(text, known)]
     assert not wrong, "\n" + "\n".join(wrong)
     assert cited >= 40
 
@@ -85,10 +81,6 @@ def test_every_citation_resolves() -> None:
 )
 def test_faults_are_found(text: str, wrong: int) -> None:
     assert len(faults(text, {"1", "1.2", "1.3", "2"})) == wrong
-
-
-def test_old_form_is_allowed_where_it_still_stands() -> None:
-    assert not faults("(SPEC 3)", set(), old_allowed=True)
 
 
 def test_contents_link_to_the_sections() -> None:
