@@ -94,7 +94,7 @@ def test_a_subset_of_it() -> None:
     ("options", "said"),
     [
         ({}, "alignment='receptive_field' has no meaning.*alignment='half_pixel'"),
-        ({"alignment": "half_pixel", "preprocess": nd.Preprocess((8, 8), 0, 1)}, "leave out preprocess"),
+        ({"alignment": "half_pixel", "preprocess": nd.Preprocess((8, 8), 0, 1)}, "omit preprocess"),
         ({"alignment": "quarter_pixel"}, "unknown alignment"),
     ],
 )

@@ -151,7 +151,7 @@ def walk_through_a_merge(walk: Walk) -> None:
         assert there or progress(walk.out) == 2 * BATCH, "work was lost"
         answer = walk.server("merge", merge)
         assert answer["status"] == 0
-        assert not answer["error"] or (there and "there is no shard" in answer["error"]), answer["error"]
+        assert not answer["error"] or (there and "there are no shards" in answer["error"]), answer["error"]
         assert files(walk.out) == files_wanted
 
 

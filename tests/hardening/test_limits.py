@@ -117,7 +117,7 @@ def test_a_disk_that_is_full_midway(kind: str, request: pytest.FixtureRequest, t
     out = folder / "out"
     with full_later(kind, out, whole):
         with (
-            pytest.warns(ResumeWarning, match="no checkpoint at image .*, the run goes on: cannot write") as warned,
+            pytest.warns(ResumeWarning, match="no checkpoint at image .*; the run continues: cannot write") as warned,
             pytest.raises(OutputError, match="cannot write"),
         ):
             dissect(two_layers(), out, cache)
@@ -141,7 +141,7 @@ def test_a_disk_that_is_too_small_from_the_start(disk: Path, cache: Path) -> Non
             (disk / "filled").write_bytes(bytes(filled))
         net = two_layers(300)
         sizes = passes(net)
-        with pytest.raises(OutputError, match=r"the result will need at least 4 MB, [01] MB are free; free some"):
+        with pytest.raises(OutputError, match=r"the result will need at least 4 MB, but [01] MB are free; free some"):
             dissect(net, disk / "out", cache, quantile="0.2")
         assert sizes == [1]
         assert not list((disk / "out").iterdir())

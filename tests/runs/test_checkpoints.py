@@ -151,7 +151,7 @@ def other_structure() -> nn.Module:
 def test_another_run_is_refused_and_loses_nothing(change: dict[str, Any], named: str, tmp_path: Path) -> None:
     stopped(tmp_path, 4)
     before = contents(tmp_path)
-    with pytest.raises(ResumeMismatch, match=rf"0000000-0000016 is of another run: {named} .*--restart"):
+    with pytest.raises(ResumeMismatch, match=rf"0000000-0000016 belongs to a different run: {named} .*--restart"):
         run(tmp_path, **change)
     assert contents(tmp_path) == before
     fresh = tmp_path.with_name(tmp_path.name + "-fresh")
@@ -201,7 +201,7 @@ def test_two_parts_with_the_same_images(tmp_path: Path) -> None:
     run(tmp_path, shard=(1, 4))
     assert [path.name for path in (tmp_path / "parts").iterdir()] == ["0000008-0000016"]
     first.rename(tmp_path / "parts" / "0000000-0000020")
-    with pytest.raises(ArgumentError, match=r"images 8 to 15 come twice, in .*0000000-0000020 and in .*: remove one"):
+    with pytest.raises(ArgumentError, match=r"images 8 to 15 are in both .*0000000-0000020 and .*: remove one"):
         run(tmp_path)
 
 
@@ -225,7 +225,7 @@ def test_a_checkpoint_that_fails_is_a_warning(tmp_path: Path, whole: Any, monkey
 
     with monkeypatch.context() as patch:
         patch.setattr(checkpoints, "save_part", full)
-        with pytest.warns(ResumeWarning, match=r"no checkpoint at image \d+, the run goes on: cannot write: no"):
+        with pytest.warns(ResumeWarning, match=r"no checkpoint at image \d+; the run continues: cannot write: no"):
             run(tmp_path)
         with pytest.raises(OutputError, match="no space"):
             run(tmp_path / "shard", shard=(0, 2), checkpoint_every=300)
@@ -234,7 +234,7 @@ def test_a_checkpoint_that_fails_is_a_warning(tmp_path: Path, whole: Any, monkey
 
 def test_too_little_space_is_said_before_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(checkpoints.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 100})())
-    with pytest.raises(OutputError, match="will need at least 0 MB, 0 MB are free"):
+    with pytest.raises(OutputError, match="will need at least 0 MB, but 0 MB are free"):
         run(tmp_path, quantile="0.5")
 
 
@@ -255,7 +255,7 @@ def test_the_same_activations_but_for_other_threads_warn(tmp_path: Path) -> None
     threads = torch.get_num_threads()
     torch.set_num_threads(threads + 1)
     try:
-        with pytest.warns(ResumeWarning, match=f"torch_threads {threads}, this run has {threads + 1}"):
+        with pytest.warns(ResumeWarning, match=f"torch_threads {threads}, this run uses {threads + 1}"):
             run(tmp_path)
     finally:
         torch.set_num_threads(threads)

@@ -233,7 +233,7 @@ def test_a_users_own_group(folder: Path) -> None:
         assert contents(folder / name) == contents(folder / "single-plain")
     refused = [line for line in lines if "ResumeMismatch" in line]
     assert len(refused) == 4
-    assert all("rank 2 is of another run: model weights" in line for line in refused)
+    assert all("rank 2 belongs to a different run: model weights" in line for line in refused)
     assert not list((folder / "never").iterdir())
 
 

@@ -106,7 +106,7 @@ def test_what_differs_is_named(record: dict[str, Any], keys: tuple[str, ...], va
     for key in keys[:-1]:
         inside = inside[key]
     inside[keys[-1]] = value
-    with pytest.raises(ResumeMismatch, match=f"out is of another run: {named}.*[.] Remedy") as caught:
+    with pytest.raises(ResumeMismatch, match=f"out belongs to a different run: {named}.*[.] Remedy") as caught:
         require_same(other, record, "out", "Remedy")
     assert str(caught.value).count(" there, ") == 1, "nothing else is named"
 
@@ -118,7 +118,7 @@ def test_what_does_not_matter(record: dict[str, Any]) -> None:
     require_same(other, record, "out", "")
     other["settings"]["torch_threads"] = 4
     with pytest.warns(
-        ResumeWarning, match="torch_threads 4, this run has 2: activations may differ in their last bits"
+        ResumeWarning, match="torch_threads 4, this run uses 2: activations may differ in the last bits"
     ):
         require_same(other, record, "out", "")
 

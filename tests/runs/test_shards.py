@@ -104,14 +104,14 @@ def test_missing_shards_are_named(data: nd.Broden, tmp_path: Path) -> None:
     for index in (0, 2):
         run(data, tmp_path, (index, 4))
     before = contents(tmp_path)
-    with pytest.raises(ArgumentError, match=r"of 30 images .* missing in .*: 8 to 15, 24 to 29 \(shards 1/4, 3/4\)"):
+    with pytest.raises(ArgumentError, match=r"of 30 images, .* missing in .*: 8 to 15, 24 to 29 \(shards 1/4, 3/4\)"):
         nd.merge(tmp_path)
     assert contents(tmp_path) == before
-    with pytest.raises(ArgumentError, match="there is no shard in"):
+    with pytest.raises(ArgumentError, match="there are no shards in"):
         nd.merge(tmp_path / "parts")
-    with pytest.raises(ArgumentError, match="is no folder of shards"):
+    with pytest.raises(ArgumentError, match="is not a folder of shards"):
         nd.merge(tmp_path / "nowhere")
-    with pytest.raises(ArgumentError, match="say where the result goes"):
+    with pytest.raises(ArgumentError, match="give at least one folder of shards"):
         nd.merge([tmp_path, tmp_path])
 
 
@@ -120,7 +120,7 @@ def test_doubled_shards_are_named(data: nd.Broden, tmp_path: Path) -> None:
     for index in range(3):
         run(data, one, (index, 3))
     run(data, two, (1, 3))
-    with pytest.raises(ArgumentError, match=r"images 8 to 19 come twice, in .*one.* and in .*two.*: remove one"):
+    with pytest.raises(ArgumentError, match=r"images 8 to 19 are in both .*one.* and .*two.*: remove one"):
         nd.merge([one, two], tmp_path / "out")
     assert not (tmp_path / "out" / "run.json").exists()
 
@@ -137,16 +137,16 @@ def test_doubled_shards_are_named(data: nd.Broden, tmp_path: Path) -> None:
 def test_shards_of_other_runs_are_refused(options: Any, named: str, data: nd.Broden, tmp_path: Path) -> None:
     run(data, tmp_path / "one", (0, 2))
     run(data, tmp_path / "two", (1, 2), **options)
-    with pytest.raises(ResumeMismatch, match=f"two.* is of another run: {named} .*one.* is taken for right"):
+    with pytest.raises(ResumeMismatch, match=f"two.* belongs to a different run: {named} .*one.* is taken as the reference"):
         nd.merge([tmp_path / "one", tmp_path / "two"], tmp_path / "out")
-    with pytest.raises(ResumeMismatch, match=f"is of another run: {named}"):
+    with pytest.raises(ResumeMismatch, match=f"belongs to a different run: {named}"):
         run(data, tmp_path / "one", **options)
 
 
 def test_shards_of_other_data_are_refused(data: nd.Broden, tmp_path: Path) -> None:
     run(data, tmp_path / "one", (0, 2))
     run(nd.Synthetic(IMAGES, seed=3, size=32), tmp_path / "two", (1, 2))
-    with pytest.raises(ResumeMismatch, match="is of another run: data"):
+    with pytest.raises(ResumeMismatch, match="belongs to a different run: data"):
         nd.merge([tmp_path / "one", tmp_path / "two"], tmp_path / "out")
     run(data, tmp_path / "one", (1, 2))
     with pytest.raises(ArgumentError, match="is not the data set that was dissected"):

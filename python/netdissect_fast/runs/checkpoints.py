@@ -67,7 +67,7 @@ class Checkpoints:
         except OutputError as error:
             if ended:
                 raise
-            warnings.warn(f"no checkpoint at image {last}, the run goes on: {error}", ResumeWarning, stacklevel=2)
+            warnings.warn(f"no checkpoint at image {last}; the run continues: {error}", ResumeWarning, stacklevel=2)
         took = time.monotonic() - begun
         self._due = time.monotonic() + (max(self.every, _SHARE * took) if self.every else 0)
 
@@ -146,8 +146,8 @@ def _require_space(out: Path, plans: Iterable[LayerPlan], images: int, quantile:
     free = shutil.disk_usage(out).free
     if free < least:
         raise OutputError(
-            f"cannot write {out}: the result will need at least {least / 1e6:.0f} MB, {free / 1e6:.0f} MB are free; "
-            "free some space, choose another --out, or dissect fewer layers or units"
+            f"cannot write {out}: the result will need at least {least / 1e6:.0f} MB, but {free / 1e6:.0f} MB are free; "
+            "free some space, choose a different --out, or dissect fewer layers or units"
         )
 
 
@@ -158,8 +158,8 @@ def checked_shard(shard: Any, out: Path | None) -> Shard | None:
     try:
         index, count = (int(part) for part in shard)
     except (TypeError, ValueError):
-        raise ArgumentError(f"shard must be (number from 0, how many), such as (3, 16); got {shard!r}") from None
+        raise ArgumentError(f"shard must be (index from 0, number of shards), such as (3, 16); got {shard!r}") from None
     shard_of(1, 1, index, count)
     if out is None:
-        raise ArgumentError("a shard is kept in the run's folder: give out=")
+        raise ArgumentError("a shard is written to the run's folder: give out=")
     return index, count

@@ -189,7 +189,7 @@ class CollectedSums(Collected):
         except KeyError as error:
             raise DataError(path, f"has no array {error}") from error
         if any(array.dtype != "int64" or (array < 0).any() for array in vars(sums).values()):
-            raise DataError(path, "an area is no integer, or negative")
+            raise DataError(path, "an area is not an integer, or is negative")
         if any(array.ndim != 2 or len(array) != plan.units for array in vars(sums).values()):
             raise DataError(path, f"does not hold the sums of {plan.units} units")
         return cls(plan, sums)

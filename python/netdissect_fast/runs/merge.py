@@ -59,11 +59,11 @@ def merge(
     """
     sources = [Path(folder) for folder in ([folders] if isinstance(folders, str | Path) else folders)]
     if not sources or (out is None and len(sources) > 1):
-        raise ArgumentError("say where the result goes (out=), and give at least one folder of shards")
+        raise ArgumentError("give at least one folder of shards and, if there are several, out= for the result")
     target = Path(out) if out is not None else sources[0]
     for folder in sources:
         if not folder.is_dir():
-            raise ArgumentError(f"{folder} is no folder of shards")
+            raise ArgumentError(f"{folder} is not a folder of shards")
     chosen = choose(backend, threads)
     with ExitStack() as held:
         held.enter_context(only_writer(target))
@@ -102,9 +102,9 @@ def _all_parts(folders: Sequence[Path]) -> list[Part]:
     names = ", ".join(map(str, folders))
     if not parts:
         done = " (there is a finished result)" if any((folder / "run.json").exists() for folder in folders) else ""
-        raise ArgumentError(f"there is no shard in {names}{done}: make them with dissect --shard I/N --out FOLDER")
+        raise ArgumentError(f"there are no shards in {names}{done}: make them with dissect --shard I/N --out FOLDER")
     for part in parts[1:]:
-        require_same(part.record, parts[0].record, str(part.path), f"{parts[0].path} is taken for right")
+        require_same(part.record, parts[0].record, str(part.path), f"{parts[0].path} is taken as the reference")
     require_disjoint(parts)
     images, batch_size = parts[0].record["data"]["images"], parts[0].record["settings"]["batch_size"]
     gaps = missing(Span(0, images), [part.span for part in parts])
@@ -112,7 +112,7 @@ def _all_parts(folders: Sequence[Path]) -> list[Part]:
         ranges = ", ".join(f"{gap.first} to {gap.last - 1}" for gap in gaps)
         shards = _lacking(parts, gaps, images, batch_size)
         raise ArgumentError(
-            f"of {images} images these are missing in {names}: {ranges}{shards}; run them, then merge again"
+            f"of {images} images, these are missing in {names}: {ranges}{shards}; run them, then merge again"
         )
     return sorted(parts, key=lambda part: part.span)
 

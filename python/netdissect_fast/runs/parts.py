@@ -29,7 +29,7 @@ from .spans import Span
 
 FORMAT = 1
 PARTS = "parts"  # folder in a run's folder
-_REMEDY = "Start over with --restart (resume=False), or choose another --out"
+_REMEDY = "Start over with --restart (resume=False), or choose a different --out"
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Part:
                 raise DataError(file, f"was not written in format {FORMAT}; use the version that wrote it")
             first, last = (int(edge) for edge in values["images"])
             if not 0 <= first < last <= int(values["record"]["data"]["images"]):
-                raise ValueError(f"images {first} to {last - 1} cannot be")
+                raise ValueError(f"images {first} to {last - 1} are impossible")
             plans = {name: _plan_from_json(name, plan) for name, plan in values["layers"].items()}
             shard = values["shard"] and (int(values["shard"][0]), int(values["shard"][1]))
             return cls(path, Span(first, last), values["record"], plans, shard)
@@ -133,7 +133,7 @@ def require_disjoint(parts: Sequence[Part]) -> None:
         if two.span.first < one.span.last:
             last = min(one.span.last, two.span.last) - 1
             raise ArgumentError(
-                f"images {two.span.first} to {last} come twice, in {one.path} and in {two.path}: remove one of them"
+                f"images {two.span.first} to {last} are in both {one.path} and {two.path}: remove one of them"
             )
 
 

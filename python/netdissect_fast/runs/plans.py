@@ -92,7 +92,7 @@ def _chosen_units(units: Any, count: int, layer: str) -> Int64Array:
             f"units={units!r} does not fit layer {layer!r}, which has {count} units: {error}"
         ) from error
     if len(np.unique(chosen)) != len(chosen) or not len(chosen):
-        raise ArgumentError(f"units={units!r} chooses no unit, or one twice, of the {count} of layer {layer!r}")
+        raise ArgumentError(f"units={units!r} selects no unit, or one twice, of the {count} in layer {layer!r}")
     return chosen
 
 
@@ -105,7 +105,7 @@ def with_thresholds(plans: Mapping[str, LayerPlan], thresholds: Any) -> dict[str
             raise ArgumentError("with several layers, thresholds must be a dict of arrays by layer name")
         thresholds = dict.fromkeys(plans, thresholds)
     if set(thresholds) != set(plans):
-        raise ArgumentError(f"thresholds are given for {sorted(thresholds)}, the layers are {sorted(plans)}")
+        raise ArgumentError(f"thresholds are given for {sorted(thresholds)}, but the layers are {sorted(plans)}")
     return {
         name: replace(plan, thresholds=checked_thresholds(thresholds[name], plan.units)) for name, plan in plans.items()
     }

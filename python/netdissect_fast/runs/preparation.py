@@ -64,7 +64,7 @@ def prepare(
     if batch_size < 1:
         raise ArgumentError(f"batch_size must be at least 1, got {batch_size}")
     if len(data) < 1:
-        raise ArgumentError("the data set holds no image")
+        raise ArgumentError("the data set has no images")
     own = own_inputs(data) is not None
     if own:
         _check_own_inputs(alignment, preprocess)
@@ -82,11 +82,11 @@ def prepare(
 def _check_own_inputs(alignment: Alignment, preprocess: Preprocessing | None) -> None:
     """What holds for data whose network gets no picture but, say, a latent that it makes the picture of."""
     if preprocess is not None:
-        raise ArgumentError("the data set gives the network's inputs itself: leave out preprocess")
+        raise ArgumentError("the data set provides the network's inputs itself: omit preprocess")
     if isinstance(alignment, str) and alignment == "receptive_field":
         raise ArgumentError(
-            "alignment='receptive_field' has no meaning where the network makes the picture, for it does not look at "
-            "it: give alignment='half_pixel' (--alignment half_pixel), maps laid over the whole picture"
+            "alignment='receptive_field' has no meaning if the network makes the picture, because it does not look "
+            "at it: give alignment='half_pixel' (--alignment half_pixel), which lays maps over the whole picture"
         )
 
 
@@ -105,7 +105,7 @@ def device_and_dtype(model: nn.Module, device: str) -> Placement:
     try:
         wanted = torch.device(device)
     except RuntimeError as error:
-        raise ArgumentError(f"device {device!r} is not one that torch knows: {error}") from error
+        raise ArgumentError(f"torch does not know device {device!r}: {error}") from error
     if wanted.type != own.type:
         raise ArgumentError(f"device={device!r}, but the model is on {own}: move it there first (model.to({device!r}))")
     return Placement(own, dtype)

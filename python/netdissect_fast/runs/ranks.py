@@ -95,7 +95,8 @@ class GroupRanks:
         with _contact(self.rank):
             self._dist.all_gather_object(records, dict(record), group=self._group)
         for rank, other in enumerate(records):
-            require_same(other, records[0], f"rank {rank}", "All ranks must be given the same; seed random weights")
+            remedy = "Give all ranks the same model, data and settings; seed random weights"
+            require_same(other, records[0], f"rank {rank}", remedy)
 
     def once(self, work: Callable[[], T]) -> T:
         """See Ranks."""
@@ -128,7 +129,7 @@ class GroupRanks:
     def finish(self, peaks: Peaks) -> Float32Array:
         """See Ranks."""
         if (seen := int(self.sum(np.array([peaks.images_seen]))[0])) != peaks.images:
-            raise ArgumentError(f"thresholds need all {peaks.images} images, the ranks together hold {seen}")
+            raise ArgumentError(f"thresholds need all {peaks.images} images, but the ranks together hold {seen}")
         peaks.raise_bounds(self._reduced(peaks.bounds, self._dist.ReduceOp.MAX))  # each is at most T
         unit, values = peaks.crops.above(peaks.bounds)
         thresholds = kth_largest_over_ranks(unit, values, peaks.bounds, peaks.threshold_rank, self.sum)
@@ -186,7 +187,7 @@ def _contact(rank: int) -> Iterator[None]:
         if isinstance(error, NetDissectError):
             raise
         raise RankError(
-            f"rank {rank} lost contact with the others, of which one has probably failed and says why: {error}"
+            f"rank {rank} lost its connection; another rank probably failed (see its output): {error}"
         ) from error
 
 

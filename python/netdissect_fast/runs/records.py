@@ -61,13 +61,13 @@ def require_same(begun: Mapping[str, Any], now: Mapping[str, Any], where: str, r
         if ours.get(name) != theirs.get(name)
     ]
     if different:
-        raise ResumeMismatch(f"{where} is of another run: {'; '.join(different)}. {remedy}")
+        raise ResumeMismatch(f"{where} belongs to a different run: {'; '.join(different)}. {remedy}")
     for name in ("torch_threads", "torch"):
         values = [{**record["versions"], **record["settings"]}.get(name) for record in (begun, now)]
         if values[0] != values[1]:
             warnings.warn(
-                f"{where} was made with {name} {values[0]}, this run has {values[1]}: "
-                "activations may differ in their last bits",
+                f"{where} was made with {name} {values[0]}, this run uses {values[1]}: "
+                "activations may differ in the last bits",
                 ResumeWarning,
                 stacklevel=3,
             )
