@@ -12,6 +12,7 @@ from .data.input.batches import Preprocessing
 from .geometry.grids import Alignment
 from .network.hooks import Tokens
 from .results.run_result import Dissection
+from .runs.preparation import Settings
 from .runs.run import prepare_run
 from .scoring.counts import CategoryRule
 from .scoring.thresholds import Quantile
@@ -114,12 +115,12 @@ def dissect(
     NetDissectError
         one of its kinds, naming the argument, layer, unit, image or file. Nothing is written then.
     """
-    run = prepare_run(
-        model, data, layers, quantile=quantile, thresholds=thresholds, alignment=alignment, transform=transform,
-        tokens=tokens, units=units, category_rule=category_rule, preprocess=preprocess, crop=crop,
-        batch_size=batch_size, device=device, backend=backend, threads=threads, workers=workers, out=out, shard=shard,
-        group=group,
+    settings = Settings(
+        quantile=quantile, thresholds=thresholds, alignment=alignment, transform=transform, tokens=tokens, units=units,
+        category_rule=category_rule, preprocess=preprocess, crop=crop, batch_size=batch_size, device=device,
+        backend=backend, threads=threads, workers=workers,
     )  # fmt: skip
+    run = prepare_run(model, data, layers, settings, out=out, shard=shard, group=group)
     show = progress and sys.stderr.isatty() and run.ranks.rank == 0
     with run.start(cache=cache, resume=resume, checkpoint_every=checkpoint_every, progress=show) as work:
         collected = work.forward()

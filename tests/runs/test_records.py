@@ -117,9 +117,7 @@ def test_what_does_not_matter(record: dict[str, Any]) -> None:
     other["versions"]["netdissect_fast"] = "0.99"
     require_same(other, record, "out", "")
     other["settings"]["torch_threads"] = 4
-    with pytest.warns(
-        ResumeWarning, match="torch_threads 4, this run uses 2: activations may differ in the last bits"
-    ):
+    with pytest.warns(ResumeWarning, match="torch_threads 4, this run uses 2: activations may differ in the last bits"):
         require_same(other, record, "out", "")
 
 

@@ -137,7 +137,9 @@ def test_doubled_shards_are_named(data: nd.Broden, tmp_path: Path) -> None:
 def test_shards_of_other_runs_are_refused(options: Any, named: str, data: nd.Broden, tmp_path: Path) -> None:
     run(data, tmp_path / "one", (0, 2))
     run(data, tmp_path / "two", (1, 2), **options)
-    with pytest.raises(ResumeMismatch, match=f"two.* belongs to a different run: {named} .*one.* is taken as the reference"):
+    with pytest.raises(
+        ResumeMismatch, match=f"two.* belongs to a different run: {named} .*one.* is taken as the reference"
+    ):
         nd.merge([tmp_path / "one", tmp_path / "two"], tmp_path / "out")
     with pytest.raises(ResumeMismatch, match=f"belongs to a different run: {named}"):
         run(data, tmp_path / "one", **options)

@@ -16,13 +16,12 @@ from ..data.label_cache import cached_labels, decoding_threads
 from ..errors import ArgumentError
 from ..geometry.grids import Alignment, Grid
 from ..network.hooks import Tokens, watch
-from ..scoring.backends.choice import choose
 from ..scoring.counts import CategoryRule
 from ..scoring.peaks import SMALL
 from ..scoring.thresholds import Quantile, exact_quantile, tail_rank
 from .collectors import CollectedPeaks, Counting, finish_layer
-from .plans import LayerPlan, WatchOptions
-from .preparation import device_and_dtype, prepare
+from .plans import LayerPlan
+from .preparation import Settings, prepare
 from .ranks import SingleRank
 
 if TYPE_CHECKING:
@@ -133,13 +132,13 @@ def estimate(
     exact = exact_quantile(quantile)
     if batches < 1:
         raise ArgumentError(f"batches must be at least 1, got {batches}")
-    where = device_and_dtype(model, device)
-    chosen = choose(backend, threads, where.device.type)
-    options: WatchOptions = {"transform": transform, "tokens": tokens}
-    prepared = prepare(
-        model, data, layers, where=where, options=options, alignment=alignment, units=units, preprocess=preprocess,
-        crop=crop, batch_size=batch_size,
+    settings = Settings(
+        quantile=quantile, alignment=alignment, transform=transform, tokens=tokens, units=units,
+        category_rule=category_rule, preprocess=preprocess, crop=crop, batch_size=batch_size, device=device,
+        backend=backend, threads=threads, workers=workers,
     )  # fmt: skip
+    where, chosen = settings.resolve(model)
+    prepared = prepare(model, data, layers, settings, where)
     size = min(batch_size, len(data))
     sample = _spread(data, size, batches)
     begun = time.perf_counter()
@@ -156,7 +155,7 @@ def estimate(
             sampled[name].add(maps, position)
 
     shown = Subset(sample, [*range(size), *range(len(sample))])
-    with watch(model, layers, consume, **options) as run:
+    with watch(model, layers, consume, **settings.watching) as run:
         for first, batch in image_batches(shown, prepared.preprocess, size, workers):
             position = first - size
             run(batch.to(*where), [shown.name(i) for i in range(first, first + len(batch))])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -9,14 +10,19 @@ from ..data.dataset import ConceptDataset, own_inputs
 from ..data.input.batches import Preprocessing, image_batches
 from ..data.input.preprocess import from_model
 from ..data.input.whole_image import check_sees_whole_image
-from ..errors import ArgumentError
+from ..errors import ArgumentError, check_option
 from ..geometry.grids import Alignment
-from .plans import LayerPlan, WatchOptions, plan_layers
+from ..scoring.backends.base import Backend
+from ..scoring.backends.choice import choose
+from ..scoring.counts import CategoryRule
+from ..scoring.thresholds import Quantile, exact_quantile
+from .plans import LayerPlan, WatchOptions, plan_layers, with_thresholds
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
 
+    from ..network.hooks import Tokens, Transforms
     from ..network.layers import Layers
 
 
@@ -27,12 +33,44 @@ class Placement(NamedTuple):
     dtype: torch.dtype
 
 
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """How layers are to be dissected: the arguments of ``dissect`` of these names."""
+
+    quantile: Quantile
+    thresholds: Any = None
+    alignment: Alignment
+    transform: Transforms
+    tokens: Tokens | Mapping[str, Tokens] | None
+    units: slice | Any | None
+    category_rule: CategoryRule
+    preprocess: Preprocessing | None
+    crop: Literal["error", "allow"]
+    batch_size: int
+    device: str
+    backend: str
+    threads: int | None
+    workers: int
+
+    @property
+    def watching(self) -> WatchOptions:
+        """What ``watch`` is given besides model, layers and consumer."""
+        return {"transform": self.transform, "tokens": self.tokens}
+
+    def resolve(self, model: nn.Module) -> tuple[Placement, Backend]:
+        """Return where the model runs and what counts. Raises what is wrong with these settings by themselves."""
+        exact_quantile(self.quantile)
+        check_option("category_rule", self.category_rule, CategoryRule)
+        where = device_and_dtype(model, self.device)
+        return where, choose(self.backend, self.threads, where.device.type)
+
+
 @dataclass(frozen=True)
 class Prepared:
-    """How a run will go.
+    """What a first image settles.
 
-    preprocess   PIL.Image → tensor; None: the data set gives the network's inputs itself
-    input_size   (height, width) of the network's input, in pixels; of the picture where the input is not one
+    preprocess   PIL.Image → tensor; None: the data set provides the network's inputs itself
+    input_size   (height, width) of the network's input, in pixels; of the picture if the input is not one
     plans        of the layers, by name
     """
 
@@ -41,42 +79,27 @@ class Prepared:
     plans: dict[str, LayerPlan]
 
 
-def prepare(
-    model: nn.Module,
-    data: ConceptDataset,
-    layers: Layers,
-    *,
-    where: Placement,
-    options: WatchOptions,
-    alignment: Alignment,
-    units: Any,
-    preprocess: Preprocessing | None,
-    crop: Literal["error", "allow"],
-    batch_size: int,
-) -> Prepared:
-    """Check arguments, which mean what they mean to ``dissect``, and run the first image through the network.
+def prepare(model: nn.Module, data: ConceptDataset, layers: Layers, settings: Settings, where: Placement) -> Prepared:
+    """Run the first image through the network, and settle what depends on it.
 
-    where    the device and dtype that the model takes images in
-    options  transform and tokens, as ``watch`` takes them
-
-    Raises what is wrong with the arguments or the image.
+    Raises what is wrong with the settings or the image.
     """
-    if batch_size < 1:
-        raise ArgumentError(f"batch_size must be at least 1, got {batch_size}")
+    if settings.batch_size < 1:
+        raise ArgumentError(f"batch_size must be at least 1, got {settings.batch_size}")
     if len(data) < 1:
         raise ArgumentError("the data set has no images")
-    own = own_inputs(data) is not None
+    preprocess, own = settings.preprocess, own_inputs(data) is not None
     if own:
-        _check_own_inputs(alignment, preprocess)
+        _check_own_inputs(settings.alignment, preprocess)
     elif preprocess is None:
         preprocess = from_model(model)
     if preprocess is not None:
-        check_sees_whole_image(preprocess, crop)
+        check_sees_whole_image(preprocess, settings.crop)
     first = next(image_batches(data, preprocess, 1))[1].to(*where)
     height, width = data.image(0).size[::-1] if own else first.shape[2:]
     size = int(height), int(width)
-    plans = plan_layers(model, layers, options, first, size, alignment, units)
-    return Prepared(preprocess, size, plans)
+    plans = plan_layers(model, layers, settings.watching, first, size, settings.alignment, settings.units)
+    return Prepared(preprocess, size, with_thresholds(plans, settings.thresholds))
 
 
 def _check_own_inputs(alignment: Alignment, preprocess: Preprocessing | None) -> None:

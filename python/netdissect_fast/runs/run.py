@@ -7,58 +7,44 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from ..data.dataset import ConceptDataset, own_inputs
-from ..data.input.batches import LabelsAhead, Preprocessing, image_batches
-from ..errors import check_option
-from ..geometry.grids import Alignment
-from ..network.hooks import Tokens, watch
+from ..data.input.batches import LabelsAhead, image_batches
+from ..network.hooks import watch
 from ..network.maps import dtype_name
 from ..results.run_result import Dissection
 from ..scoring.backends.base import Backend
-from ..scoring.backends.choice import choose
-from ..scoring.counts import CategoryRule
-from ..scoring.thresholds import Quantile, exact_quantile
 from ..storage import require_writable
 from .checkpoints import Checkpoints, Shard, begin, checked_shard
 from .collectors import Collected, Counting, finish_layer
-from .plans import LayerPlan, with_thresholds
-from .preparation import Placement, device_and_dtype, prepare
+from .plans import LayerPlan
+from .preparation import Placement, Prepared, Settings, prepare
 from .ranks import Ranks, find_ranks
 from .records import run_record
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from ..network.hooks import Transforms
     from ..network.layers import Layers
-    from .plans import WatchOptions
 
 
 @dataclass
 class Run:
     """What is settled before the first batch.
 
-    plans    of the layers, by name
-    record   what run.json will say; the same on all ranks
     where    device and dtype that the model takes images in
+    record   what run.json will say; the same on all ranks
     seconds  spent so far, by phase
     """
 
     model: nn.Module
     data: ConceptDataset
     layers: Layers
-    options: WatchOptions
-    plans: dict[str, LayerPlan]
-    preprocess: Preprocessing | None
-    quantile: Quantile
-    category_rule: CategoryRule
+    settings: Settings
+    prepared: Prepared
     where: Placement
-    batch_size: int
-    workers: int
     backend: Backend
-    threads: int | None
     out: Path | None
     shard: Shard | None
     ranks: Ranks
@@ -70,17 +56,17 @@ class Run:
         self, *, cache: str | Path | None, resume: bool, checkpoint_every: float, progress: bool
     ) -> Iterator[RunInProgress]:
         """Hold the run's folder and pack the labels beside; see ``dissect`` for the arguments."""
-        counted = any(plan.thresholds is not None for plan in self.plans.values())
-        wanted = self.shard is None or counted  # a shard of peaks is not counted
+        settings, plans = self.settings, self.prepared.plans
+        wanted = self.shard is None or settings.thresholds is not None  # a shard of peaks is not counted
         with (
             begin(
-                self.out, self.shard, self.record, self.plans, ranks=self.ranks, resume=resume, every=checkpoint_every
+                self.out, self.shard, self.record, plans, ranks=self.ranks, resume=resume, every=checkpoint_every
             ) as checkpoints,
-            LabelsAhead(self.data, cache, self.threads, progress, wanted) as labels,
+            LabelsAhead(self.data, cache, settings.threads, progress, wanted) as labels,
         ):
             if wanted and own_inputs(self.data) is not None:
                 labels.get()  # the network makes the images that are labelled: one at a time
-            counting = Counting(self.data, labels.get, self.backend, self.quantile, self.category_rule)
+            counting = Counting(self.data, labels.get, self.backend, settings.quantile, settings.category_rule)
             yield RunInProgress(self, checkpoints, labels, counting, progress)
 
     @contextmanager
@@ -103,16 +89,17 @@ class RunInProgress:
 
     def forward(self) -> list[dict[str, Collected]]:
         """Run the network on the images that are left; return what was collected, by part and layer."""
-        run, collected = self.run, self.checkpoints.load()
-        current = _Collecting(run.plans, self.counting)
+        run, settings, preprocess = self.run, self.run.settings, self.run.prepared.preprocess
+        collected = self.checkpoints.load()
+        current = _Collecting(run.prepared.plans, self.counting)
         with (
             run.timed("forward"),
-            watch(run.model, run.layers, current.add, **run.options) as forward,
+            watch(run.model, run.layers, current.add, **settings.watching) as forward,
             self._bar() as bar,
         ):
             for span in self.checkpoints.todo:
                 current.begin()
-                for first, batch in image_batches(run.data, run.preprocess, run.batch_size, run.workers, span):
+                for first, batch in image_batches(run.data, preprocess, settings.batch_size, settings.workers, span):
                     current.first_image = first
                     forward(batch.to(*run.where), [run.data.name(first + i) for i in range(len(batch))])
                     bar.update(len(batch))
@@ -127,7 +114,7 @@ class RunInProgress:
         with run.timed("labels"):
             self.labels.get()
         with run.timed("count"):
-            for name, plan in run.plans.items():
+            for name, plan in run.prepared.plans.items():
                 parts = [part.pop(name) for part in collected]
                 parts = parts or [Collected.begin(plan, self.counting)]  # more ranks than batches
                 result.layers[name] = finish_layer(parts, self.counting, run.ranks)
@@ -174,21 +161,8 @@ def prepare_run(
     model: nn.Module,
     data: ConceptDataset,
     layers: Layers,
+    settings: Settings,
     *,
-    quantile: Quantile,
-    thresholds: Any,
-    alignment: Alignment,
-    transform: Transforms,
-    tokens: Tokens | Mapping[str, Tokens] | None,
-    units: slice | Any | None,
-    category_rule: CategoryRule,
-    preprocess: Preprocessing | None,
-    crop: Literal["error", "allow"],
-    batch_size: int,
-    device: str,
-    backend: str,
-    threads: int | None,
-    workers: int,
     out: str | Path | None,
     shard: Any,
     group: Any,
@@ -197,46 +171,42 @@ def prepare_run(
 
     Raises what is wrong with the arguments, before any work.
     """
-    import torch
-
     started = time.perf_counter()
-    exact_quantile(quantile)
-    check_option("category_rule", category_rule, CategoryRule)
-    where = device_and_dtype(model, device)
-    chosen = choose(backend, threads, where.device.type)
+    where, backend = settings.resolve(model)
     folder = None if out is None else Path(out)
     shard = checked_shard(shard, folder)
     ranks = find_ranks(group)
     if folder is not None:
         ranks.once(lambda: require_writable(folder))
-    options: WatchOptions = {"transform": transform, "tokens": tokens}
-    prepared = prepare(
-        model, data, layers, where=where, options=options, alignment=alignment, units=units, preprocess=preprocess,
-        crop=crop, batch_size=batch_size,
-    )  # fmt: skip
-    plans = with_thresholds(prepared.plans, thresholds)
-    settings = {
-        "layers": list(plans),
-        "quantile": str(quantile) if thresholds is None else None,
-        "thresholds": None if thresholds is None else [plan.thresholds for plan in plans.values()],
-        "alignment": alignment,
-        "category_rule": category_rule,
-        **options,
-        "units": units,
+    prepared = prepare(model, data, layers, settings, where)
+    record = run_record(model, data, _recorded(settings, prepared, where, backend))
+    ranks.agree(record)
+    run = Run(model, data, layers, settings, prepared, where, backend, folder, shard, ranks, record)
+    run.seconds["prepare"] = time.perf_counter() - started
+    return run
+
+
+def _recorded(settings: Settings, prepared: Prepared, where: Placement, backend: Backend) -> dict[str, Any]:
+    """Return what run.json says of the settings."""
+    import torch
+
+    given = settings.thresholds is not None
+    return {
+        "layers": list(prepared.plans),
+        "quantile": None if given else str(settings.quantile),
+        "thresholds": [plan.thresholds for plan in prepared.plans.values()] if given else None,
+        "alignment": settings.alignment,
+        "category_rule": settings.category_rule,
+        **settings.watching,
+        "units": settings.units,
         "preprocess": prepared.preprocess,
-        "crop": crop,
+        "crop": settings.crop,
         "input_size": list(prepared.input_size),
-        "batch_size": batch_size,
+        "batch_size": settings.batch_size,
         "device": str(where.device),
         "dtype": dtype_name(where.dtype),
-        "workers": workers,
-        "backend": chosen.name,
-        "threads": chosen.threads,
+        "workers": settings.workers,
+        "backend": backend.name,
+        "threads": backend.threads,
         "torch_threads": torch.get_num_threads(),
     }
-    record = run_record(model, data, settings)
-    ranks.agree(record)
-    return Run(
-        model, data, layers, options, plans, prepared.preprocess, quantile, category_rule, where, batch_size, workers,
-        chosen, threads, folder, shard, ranks, record, {"prepare": time.perf_counter() - started},
-    )  # fmt: skip
