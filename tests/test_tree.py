@@ -71,14 +71,18 @@ def test_public_names_stay() -> None:
 
 
 def test_old_places_still_import() -> None:
-    """Modules that an example once named, and has no longer."""
+    """What an example, or an older data/__init__, once named."""
     with pytest.warns(DeprecationWarning, match=r"data\.input\.preprocess"):
         from netdissect_fast.data.preprocess import from_model
     with pytest.warns(DeprecationWarning, match=r"demo\.demo"):
         from netdissect_fast.demo import PIXELS
+    with pytest.warns(DeprecationWarning, match=r"data\.dataset"):
+        from netdissect_fast.data import DataWarning
     with warnings.catch_warnings():
         warnings.simplefilter("error")
+        from netdissect_fast.data import dataset
         from netdissect_fast.data.input import preprocess
         from netdissect_fast.demo import demo
     assert from_model is preprocess.from_model
     assert PIXELS == demo.PIXELS
+    assert DataWarning is dataset.DataWarning

@@ -171,7 +171,8 @@ def test_a_broken_cache_is_built_again(
 
 BUILD = """
 import sys, time
-from netdissect_fast.data import Synthetic, packed_labels
+from netdissect_fast.data.formats.synthetic import Synthetic
+from netdissect_fast.data.label_cache import packed_labels
 class Slow(Synthetic):
     def labels(self, index):
         time.sleep(float(sys.argv[2]))

@@ -11,7 +11,7 @@ import pytest
 
 import netdissect_fast as nd
 from netdissect_fast.cli import main
-from netdissect_fast.data.dataset import source_of
+from netdissect_fast.data.dataset import DataWarning, source_of
 from netdissect_fast.data.formats.folder import Folder
 from netdissect_fast.data.inspection.check import check
 from netdissect_fast.data.opening import open_all, open_data
@@ -87,7 +87,7 @@ def test_options_that_do_not_fit(tmp_path: Path, functions: Path) -> None:
 def test_broken_images_can_be_left_out(tmp_path: Path) -> None:
     folder = write_folder(tmp_path / "mine")
     (folder / "masks/two.png").write_bytes(b"no mask")
-    with pytest.warns(nd.data.DataWarning, match="1 of 3"):
+    with pytest.warns(DataWarning, match="1 of 3"):
         data = open_data(folder, strict=False)
     assert [data.name(i) for i in range(len(data))] == ["a/one.jpg", "three.jpg"]
 

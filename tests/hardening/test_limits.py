@@ -185,7 +185,7 @@ import functools, json, re, resource, sys
 from pathlib import Path
 import torch
 import netdissect_fast as nd
-from netdissect_fast.data import synthetic
+from netdissect_fast.data.formats import synthetic
 
 UNITS, PICTURES, IMAGES, LESS = 16384, 20, 200, 3
 
