@@ -140,12 +140,70 @@ def test_errors_are_one_line_and_exit_status_1(options, words, capsys):
     assert not printed.out
 
 
-@pytest.mark.parametrize("arguments", [[], ["dissect"], ["unknown"], ["dissect", "--units", "x"]])
-def test_wrong_usage_is_exit_status_2(arguments, capsys):
+NEEDED = "dissect --model net.py:make --layers 0 --data scenes"
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("", "netdissect-fast: error: the following arguments are required: COMMAND"),
+        ("unknown", "netdissect-fast: error: argument COMMAND: invalid choice: 'unknown'"),
+        ("data", "netdissect-fast data: error: the following arguments are required: COMMAND"),
+        ("data dig", "netdissect-fast data: error: argument COMMAND: invalid choice: 'dig'"),
+        ("dissect", "netdissect-fast dissect: error: the following arguments are required: --model, --layers, --data"),
+        (f"{NEEDED} --unknown 3", "netdissect-fast dissect: error: unrecognized arguments: --unknown 3"),
+        ("data info scenes more", "netdissect-fast data info: error: unrecognized arguments: more"),
+        (f"{NEEDED} --layers ,", "--layers: expected names separated by commas, got ','"),
+        (f"{NEEDED} --categories ,", "--categories: expected names separated by commas"),
+        (f"{NEEDED} --units x", "--units: expected a number, START:STOP or START:STOP:STEP, got 'x'"),
+        (f"{NEEDED} --units 1:2:3:4", "--units: expected a number, START:STOP or"),
+        (f"{NEEDED} --mean red", "--mean: expected a number, or several separated by commas, got 'red'"),
+        (f"{NEEDED} --std 1,", "--std: expected a number, or several separated by commas, got '1,'"),
+        (f"{NEEDED} --input-size 2x", "--input-size: expected a number of pixels, or HEIGHTxWIDTH, got '2x'"),
+        (f"{NEEDED} --label-size big", "--label-size: expected a number of pixels"),
+        (f"{NEEDED} --quantile much", "--quantile: expected a number such as 0.005 or 1/200, got 'much'"),
+        (f"{NEEDED} --quantile 1/2/3", "--quantile: expected a number such as"),
+        (f"{NEEDED} --alignment middle", "--alignment: expected receptive_field, half_pixel, align_corners or"),
+        (f"{NEEDED} --alignment 1,2,3", "--alignment: expected receptive_field, half_pixel, align_corners or"),
+        (f"{NEEDED} --alignment a,b", "--alignment: expected a number"),
+        (f"{NEEDED} --channels CMYK", "--channels: invalid choice: 'CMYK'"),
+        (f"{NEEDED} --category-rule some", "--category-rule: invalid choice: 'some'"),
+        (f"{NEEDED} --backend abacus", "--backend: invalid choice: 'abacus'"),
+        (f"{NEEDED} --batch-size many", "--batch-size: invalid int value: 'many'"),
+        (f"{NEEDED} --out o --shard two", "--shard: expected I/N with I from 0 to N-1, such as 0/4, got 'two'"),
+        (f"{NEEDED} --out o --shard 2/2", "--shard: expected I/N with I from 0 to N-1"),
+        (f"{NEEDED} --out o --shard=-1/2", "--shard: expected I/N with I from 0 to N-1"),
+        (
+            f"{NEEDED} --shard 0/2",
+            "netdissect-fast dissect: error: --shard saves a part of the run for merge: add --out",
+        ),
+        (f"{NEEDED} --checkpoints *.pth --weights net.pth", "error: --checkpoints dissects whole runs with weights of"),
+        (f"{NEEDED} --checkpoints *.pth --shard 0/2 --out o", "with weights of their own: omit --weights and --shard"),
+        ("merge one two", "netdissect-fast merge: error: --out is required if there are several folders of shards"),
+        ("merge one --backend abacus", "--backend: invalid choice: 'abacus'"),
+        ("curve out --quantiles 0.1,much", "--quantiles: expected a number such as 0.005 or 1/200, got 'much'"),
+        ("curve out --iou-thresholds high", "--iou-thresholds: expected a number"),
+        ("rotate --model m --layers 0 --data d --alphas half", "--alphas: expected a number"),
+        ("compare a --count all", "--count: invalid choice: 'all'"),
+        ("ablate out --model m --by hand", "--by: invalid choice: 'hand'"),
+        ("explain out --model m", "the following arguments are required: --image"),
+        ("explain out --model m --image a/x.png --image b/x.png", "error: two images have the same name: x, x"),
+        ("data build --out o", "netdissect-fast data build: error: no source is given: add --ade20k, --dtd,"),
+        ("data show scenes door --out o.gif", "--out: must end in .jpg, .jpeg, .png, got 'o.gif'"),
+    ],
+)
+def test_wrong_usage_is_exit_status_2(line, message, capsys):
+    """It is said in one line below the usage, before anything is opened."""
     with pytest.raises(SystemExit) as stop:
-        main(arguments)
+        main(line.split())
     assert stop.value.code == 2
-    assert "usage:" in capsys.readouterr().err
+    printed = capsys.readouterr()
+    *usage, said = printed.err.splitlines()
+    assert message in said
+    assert said.startswith("netdissect-fast")
+    assert usage[0].startswith("usage: netdissect-fast")
+    assert len(usage) <= 3
+    assert not printed.out
 
 
 def test_info(capsys):
@@ -185,7 +243,7 @@ def test_control_c_writes_nothing(tmp_path):
         process.send_signal(signal.SIGINT)
         _, printed = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert "netdissect-fast: interrupted; nothing was left half written" in printed
+    assert "netdissect-fast: interrupted; no half-written result was left" in printed
     assert not list((tmp_path / "out").iterdir())
 
 

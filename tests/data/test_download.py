@@ -385,6 +385,6 @@ def test_command(site: Site, payload: bytes, capsys: pytest.CaptureFixture[str])
     run(*command)
     assert capsys.readouterr() == (last, "")
     run(*command)
-    assert capsys.readouterr() == (f"sub/here is there already: nothing was downloaded\n{last}", "")
+    assert capsys.readouterr() == (f"sub/here already exists: nothing was downloaded\n{last}", "")
     with pytest.raises(NetDissectError, match="63305"):
         run("broden1_227", "--url", url)

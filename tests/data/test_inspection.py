@@ -290,7 +290,7 @@ def test_show_writes_a_picture(
 
 
 def test_show_leaves_nothing_half_written(tiny: Path, tmp_path: Path) -> None:
-    with pytest.raises(ArgumentError, match=r"--out must end in \.jpg, \.jpeg, \.png"):
+    with pytest.raises(SystemExit):
         run("show", tiny, "door", "--out", tmp_path / "sheet.gif")
     with pytest.raises(ArgumentError, match="no concept 'dor'"):
         run("show", tiny, "dor", "--out", tmp_path / "sheet.png")

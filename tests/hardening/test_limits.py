@@ -345,7 +345,7 @@ def test_ctrl_c(workers: int, to: str, command: list[str], tmp_path: Path) -> No
                 os.killpg(process.pid, signal.SIGKILL)
     print(f"ended after {time.monotonic() - begun:.1f} s")
     assert process.returncode == 130, text
-    assert text.startswith("netdissect-fast: interrupted; nothing was left half written")
+    assert text.startswith("netdissect-fast: interrupted; no half-written result was left")
     assert text.count("\n") == 1
     assert session(process.pid) == []
     assert not (out / LOCK).exists()

@@ -132,7 +132,7 @@ def test_code_given_to_the_command_never_runs(
     plant(tmp_path / name, tmp_path / "ran")
     (tmp_path / "net.py").write_text("from torch import nn\ndef net():\n    return nn.Conv2d(3, 4, 1)\n")
     options = {"--model": f"{tmp_path / 'net.py'}:net", "--data": str(write_tiny(tmp_path / "tiny"))}
-    options |= {"--layers": "", "--out": str(tmp_path / "out"), option: str(tmp_path / name)}
+    options |= {"--layers": "none", "--out": str(tmp_path / "out"), option: str(tmp_path / name)}
     assert main(["dissect", *(text for pair in options.items() for text in pair)]) != 0
     assert name in capsys.readouterr().err
     assert not (tmp_path / "ran").exists()

@@ -181,7 +181,7 @@ def test_from_the_command_line(data: nd.Broden, tmp_path: Path, capsys: pytest.C
     assert main([*command, "--out", str(tmp_path / "whole")]) == 0
     out = ["--out", str(tmp_path / "out")]
     assert main([*command, *out, "--shard", "1/2"]) == 0
-    assert "shard 1/2 is in" in capsys.readouterr().out
+    assert "shard 1/2 written to" in capsys.readouterr().out
     assert main(["merge", str(tmp_path / "out")]) == 1
     assert "0 to 15 (shards 0/2)" in capsys.readouterr().err
     torch.rand(3)

@@ -1,1 +1,1 @@
-"""The commands, one a file: each adds its options and does one call of the library."""
+"""The commands, one per file: each adds its options and makes one call to the library."""

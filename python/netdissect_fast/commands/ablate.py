@@ -1,4 +1,4 @@
-"""``netdissect-fast ablate``: what a network loses when units are silenced."""
+"""``netdissect-fast ablate``: the accuracy that a network loses when units are silenced."""
 
 from __future__ import annotations
 
@@ -7,23 +7,37 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import DataError
-from .network_options import add_dissected, dissected
-from .options import new_command
+from .network_options import add_dissected, add_layer, dissected
+from .options import iou_threshold_option, moved_data_option, new_command, other_options, required_options
 
 
 def add(commands: Any) -> None:
     """Add the command and its options."""
-    ablate = new_command(commands, "ablate", "accuracy when units are silenced, by label or by rank", _ablate)
-    add_dissected(ablate)
-    option = ablate.add_argument
-    option("--by", default="rank", choices=["label", "rank"], help="units of one concept; so many best, worst, random")
-    option("--targets", type=Path, help="CSV of image,target; default: what the network itself says with all units")
-    option("--data", type=Path, help="the data set, where it is no longer where it was when it was dissected")
-    option("--limit", type=int, metavar="N", help="only the first N images")
-    option("--batch-size", type=int, default=32, help="images at a time")
-    option("--workers", type=int, default=0, help="processes that load images; 0: the main one")
-    option("--iou-threshold", type=float, default=0.04, help="IoU above which a unit is a detector")
-    option("--out", type=Path, help="folder for the table and a figure; default: the run's")
+    ablate = new_command(
+        commands,
+        "ablate",
+        "measure a network's accuracy with units silenced, by label or by rank",
+        _ablate,
+        usage="RUN --model MODEL [--by {label,rank}] [options]",
+        example="ablate results/net --model net.py:make --weights net.pth\n--by label",
+    )
+    required = required_options(ablate)
+    option = ablate.add_argument_group("ablation").add_argument
+    option("--by", default="rank", choices=["label", "rank"],
+           help="label: all units of one concept at a time; rank: the best, worst or random 1, 2, 4, ...")  # fmt: skip
+    add_layer(option)
+    option("--targets", type=Path, metavar="FILE",
+           help="correct class of each image: CSV with columns image,target (default: what the network predicts "
+                "with all units)")  # fmt: skip
+    iou_threshold_option(option)
+    option("--out", type=Path, metavar="DIR", help="folder for the table and a figure (default: RUN)")
+    add_dissected(ablate, required)
+    data = ablate.add_argument_group("data").add_argument
+    moved_data_option(data)
+    data("--limit", type=int, metavar="N", help="only the first N images")
+    data("--batch-size", type=int, default=32, metavar="N", help="images per forward pass")
+    data("--workers", type=int, default=0, metavar="N", help="processes that load images; 0: the main process")
+    other_options(ablate)
 
 
 def _ablate(arguments: argparse.Namespace) -> None:
@@ -65,5 +79,5 @@ def _targets(path: Path, data: Any) -> list[int]:
     names = [data.name(index) for index in range(len(data))]
     missing = [name for name in names if name not in given]
     if missing:
-        raise DataError(path, f"has no target of {len(missing)} images, the first {missing[0]}")
+        raise DataError(path, f"has no target for {len(missing)} images; the first of them is {missing[0]}")
     return [given[name] for name in names]

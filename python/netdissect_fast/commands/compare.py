@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from .options import new_command
+from .options import iou_threshold_option, new_command, other_options, required_options
 from .run_options import tables_of
 
 
@@ -15,25 +15,24 @@ def add(commands: Any) -> None:
     compare = new_command(
         commands,
         "compare",
-        "networks, layers or trainings side by side: detectors by category, concepts gained and lost",
+        "compare networks, layers or stages of training: detectors by category, concepts gained and lost",
         _compare,
+        usage="RUN [RUN ...] [--out DIR] [options]",
+        example="compare results/before results/after --out results/compare",
     )
-    option = compare.add_argument
-    option(
+    required_options(compare)(
         "runs",
         type=Path,
         nargs="+",
-        metavar="run",
-        help="result folder, or anybody's result.csv; first the reference",
+        metavar="RUN",
+        help="result folder, or any NetDissect result.csv; the first is the reference",
     )
-    option("--out", type=Path, help="folder for tables and a figure")
-    option("--iou-threshold", type=float, default=0.04, help="IoU above which a unit is a detector")
-    option(
-        "--count",
-        default="top_label",
-        choices=["top_label", "per_category"],
-        help="units count once, or by category",
-    )
+    option = compare.add_argument_group("comparison").add_argument
+    option("--out", type=Path, metavar="DIR", help="folder for tables and a figure (default: print only)")
+    option("--count", default="top_label", choices=["top_label", "per_category"],
+           help="count a unit once, for its best label, or once per category in which it is a detector")  # fmt: skip
+    iou_threshold_option(option)
+    other_options(compare)
 
 
 def _compare(arguments: argparse.Namespace) -> None:

@@ -6,22 +6,33 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from .options import names_of, new_command, numbers_of
-from .run_options import add_saved, loaded
+from .options import new_command, numbers_of, other_options, quantiles_of
+from .run_options import add_counting, add_saved, loaded
 
 
 def add(commands: Any) -> None:
     """Add the command and its options."""
     curve = new_command(
-        commands, "curve", "detectors at smaller quantiles and other IoU thresholds, from the saved peaks", _curve
+        commands,
+        "curve",
+        "count detectors at smaller quantiles and other IoU thresholds, from the saved peaks",
+        _curve,
+        usage="RUN [options]",
+        example="curve results/net --quantiles 0.001,0.002 --split",
     )
     add_saved(curve)
-    option = curve.add_argument
-    option("--quantiles", type=names_of, help="up to the run's own; default: that, and down to a fiftieth of it")
-    option("--iou-thresholds", type=numbers_of, help="default: ten, from 0.01 to 0.3")
-    option("--split", action="store_true", help="also choose labels on half of the images, report them on the other")
-    option("--seed", type=int, default=0, help="of the halves")
-    option("--out", type=Path, help="folder for tables and figures; default: the run's")
+    option = curve.add_argument_group("curve").add_argument
+    option("--quantiles", type=quantiles_of, metavar="QUANTILES",
+           help="quantiles to evaluate, separated by commas, at most the run's own (default: the run's, down to 1/50 "
+                "of it)")  # fmt: skip
+    option("--iou-thresholds", type=numbers_of, metavar="IOUS",
+           help="IoU thresholds to evaluate, separated by commas (default: ten, from 0.01 to 0.3)")  # fmt: skip
+    option("--split", action="store_true",
+           help="also choose labels on a random half of the images and report their IoU on the other half")  # fmt: skip
+    option("--seed", type=int, default=0, metavar="N", help="seed of the random split")
+    option("--out", type=Path, metavar="DIR", help="folder for tables and figures (default: RUN)")
+    add_counting(curve)
+    other_options(curve)
 
 
 def _curve(arguments: argparse.Namespace) -> None:

@@ -1,4 +1,4 @@
-"""``netdissect-fast demo``: a small network on drawn scenes."""
+"""``netdissect-fast demo``: dissection of a small network on drawn scenes."""
 
 from __future__ import annotations
 
@@ -6,14 +6,24 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from .options import new_command, other_options
+
 
 def add(commands: Any) -> None:
     """Add the command and its options."""
-    demo = commands.add_parser("demo", help="dissect a small network on drawn scenes: no download, under a minute")
-    demo.add_argument("--out", type=Path, default=Path("netdissect_demo"), help="result folder (default: %(default)s)")
-    demo.add_argument("--seed", type=int, default=0, help="of the drawn scenes (default: %(default)s)")
-    demo.add_argument("--images", type=int, default=600, help="how many scenes (default: %(default)s)")
-    demo.set_defaults(command=_demo)
+    demo = new_command(
+        commands,
+        "demo",
+        "dissect a small network on drawn scenes, in under a minute and without a download",
+        _demo,
+        usage="[--out DIR] [options]",
+        example="demo --out demo",
+    )
+    option = demo.add_argument_group("demo").add_argument
+    option("--out", type=Path, default=Path("netdissect_demo"), metavar="DIR", help="result folder")
+    option("--images", type=int, default=600, metavar="N", help="number of scenes to draw")
+    option("--seed", type=int, default=0, metavar="N", help="seed of the scenes")
+    other_options(demo)
 
 
 def _demo(arguments: argparse.Namespace) -> None:

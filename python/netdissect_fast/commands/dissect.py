@@ -1,4 +1,4 @@
-"""``netdissect-fast dissect``: dissect layers of a network."""
+"""``netdissect-fast dissect``: the concepts that the units of a network's layers detect."""
 
 from __future__ import annotations
 
@@ -9,19 +9,29 @@ from typing import Any
 
 from ..errors import ArgumentError
 from .network_options import Opened, add_running, opened, saving
-from .options import new_command, shard_of
+from .options import iou_threshold_option, new_command, other_options, shard_of
 
 
 def add(commands: Any) -> None:
     """Add the command and its options."""
-    dissect = new_command(commands, "dissect", "dissect layers of a network", _dissect)
-    add_running(dissect)
-    option = dissect.add_argument
+    dissect = new_command(
+        commands,
+        "dissect",
+        "find the concept that each unit of a network's layers detects",
+        _dissect,
+        usage="--model MODEL --layers NAMES --data DATA\n[--out DIR] [options]",
+        example="dissect --model net.py:make --weights net.pth\n"
+        "--layers layer3,layer4 --data broden1_224 --out results/net",
+    )
+    results = add_running(dissect)
+    iou_threshold_option(results)
+    option = dissect.add_argument_group("modes").add_argument
     option("--dry-run", action="store_true", help="estimate memory and time from a few batches; write nothing")
-    option("--checkpoints", metavar="PATTERN", help="dissect with each of these files of weights: 'ckpt/*.pth'")
-    option("--shard", type=shard_of, metavar="I/N", help="only the I-th of N parts of the images, from 0; see merge")
-    option("--iou-threshold", type=float, default=0.04, help="IoU above which a unit is a detector, in the table")
-    option("--json", action="store_true", help="print JSON instead of tables")
+    option("--checkpoints", metavar="PATTERN",
+           help="dissect with the weights in each of these files, such as 'ckpt/*.pth'")  # fmt: skip
+    option("--shard", type=shard_of, metavar="I/N",
+           help="only part I of N of the images, counted from 0; merge combines the parts")  # fmt: skip
+    other_options(dissect, json="print JSON instead of tables", quiet=True)
 
 
 def _dissect(arguments: argparse.Namespace) -> None:
@@ -29,6 +39,10 @@ def _dissect(arguments: argparse.Namespace) -> None:
     from ..results.summary import result_json, result_text
     from ..runs.estimates import estimate
 
+    if arguments.checkpoints is not None and (arguments.weights is not None or arguments.shard is not None):
+        arguments.usage_error("--checkpoints dissects whole runs with weights of their own: omit --weights and --shard")
+    if arguments.shard is not None and arguments.out is None:
+        arguments.usage_error("--shard saves a part of the run for merge: add --out")
     with opened(arguments) as run:
         if arguments.dry_run:
             expected = estimate(run.model, run.data, run.layers, **run.options)
@@ -41,7 +55,8 @@ def _dissect(arguments: argparse.Namespace) -> None:
     if run.rank:
         return
     if arguments.shard is not None:
-        print("shard {}/{} is in".format(*arguments.shard), f"{arguments.out}; when all are: netdissect-fast merge")
+        index, count = arguments.shard
+        print(f"shard {index}/{count} written to {arguments.out}; once all shards are: netdissect-fast merge")
     elif arguments.json:
         print(json.dumps(result_json(result, arguments.iou_threshold), indent=2, ensure_ascii=False))
     else:
@@ -55,9 +70,7 @@ def _series(arguments: argparse.Namespace, run: Opened) -> None:
     pattern = Path(arguments.checkpoints)
     paths = sorted(pattern.parent.glob(pattern.name))
     if not paths:
-        raise ArgumentError(f"--checkpoints {pattern}: there is no such file")
-    if arguments.weights is not None or arguments.shard is not None:
-        raise ArgumentError("--checkpoints are the weights of whole runs: leave out --weights and --shard")
+        raise ArgumentError(f"--checkpoints {pattern}: no file matches")
     series = dissect_series(
         run.model, paths, run.data, run.layers, iou_threshold=arguments.iou_threshold,
         **run.options, **saving(arguments),

@@ -1,4 +1,4 @@
-"""``netdissect-fast explain``: which units made the network say so."""
+"""``netdissect-fast explain``: the units that drove a prediction."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from ..errors import ArgumentError
-from .network_options import add_dissected, dissected
-from .options import new_command
+from .network_options import add_dissected, add_layer, dissected
+from .options import new_command, other_options, required_options
 
 
 def add(commands: Any) -> None:
@@ -16,15 +15,20 @@ def add(commands: Any) -> None:
     explain = new_command(
         commands,
         "explain",
-        "which units contribute most to a class on an image, with their concepts and masks",
+        "find the units that contribute most to a prediction, with their concepts and masks",
         _explain,
+        usage="RUN --model MODEL --image FILE [options]",
+        example="explain results/net --model net.py:make --weights net.pth\n--image dog.jpg",
     )
-    add_dissected(explain)
-    option = explain.add_argument
-    option("--image", type=Path, required=True, action="append", help="a photograph; may be given again")
-    option("--target", type=int, help="number of the class among the outputs; default: the highest")
-    option("--top", type=int, default=8, help="units to show")
-    option("--out", type=Path, help="folder for tables and figures")
+    required = required_options(explain)
+    option = explain.add_argument_group("explanation").add_argument
+    add_layer(option)
+    option("--target", type=int, metavar="N", help="class to explain: index of an output (default: the highest)")
+    option("--top", type=int, default=8, metavar="N", help="number of units to show")
+    option("--out", type=Path, metavar="DIR", help="folder for tables and figures (default: print only)")
+    add_dissected(explain, required)
+    required("--image", type=Path, required=True, action="append", metavar="FILE", help="image file (repeatable)")
+    other_options(explain)
 
 
 def _explain(arguments: argparse.Namespace) -> None:
@@ -32,10 +36,10 @@ def _explain(arguments: argparse.Namespace) -> None:
     from ..experiments.explanation import explain
     from ..experiments.rows import rows_text
 
-    _, layer, model, preprocess = dissected(arguments)
     names = [path.stem for path in arguments.image]
     if len(set(names)) < len(names):
-        raise ArgumentError(f"two images have one name: {names}")
+        arguments.usage_error(f"two images have the same name: {', '.join(names)}")
+    _, layer, model, preprocess = dissected(arguments)
     for path in arguments.image:
         found = explain(
             model, layer, read_image(str(path), None), arguments.target, preprocess=preprocess, top=arguments.top

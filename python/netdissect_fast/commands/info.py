@@ -1,4 +1,4 @@
-"""``netdissect-fast info``: what is installed and running."""
+"""``netdissect-fast info``: what is installed, and what it runs on."""
 
 from __future__ import annotations
 
@@ -6,12 +6,20 @@ import argparse
 import json
 from typing import Any
 
+from .options import new_command, other_options
+
 
 def add(commands: Any) -> None:
     """Add the command and its options."""
-    info = commands.add_parser("info", help="versions, instruction sets, threads, GPU")
-    info.add_argument("--json", action="store_true", help="as JSON")
-    info.set_defaults(command=_info)
+    info = new_command(
+        commands,
+        "info",
+        "print versions, instruction sets, threads and GPU, for a bug report",
+        _info,
+        usage="[--json]",
+        example="info",
+    )
+    other_options(info, json="print JSON instead of text")
 
 
 def _info(arguments: argparse.Namespace) -> None:

@@ -1,4 +1,4 @@
-"""``netdissect-fast merge``: the result of a run from its shards."""
+"""``netdissect-fast merge``: the result of a run, merged from its shards."""
 
 from __future__ import annotations
 
@@ -7,25 +7,40 @@ import json
 from pathlib import Path
 from typing import Any
 
-from .options import new_command
+from .options import new_command, other_options, required_options
 from .run_options import add_counting
 
 
 def add(commands: Any) -> None:
     """Add the command and its options."""
-    merge = new_command(commands, "merge", "put the shards of a run together (dissect --shard I/N)", _merge)
-    option = merge.add_argument
-    option("folders", type=Path, nargs="+", help="the --out of the shards: one, or several where each had its own")
-    option("--out", type=Path, help="folder for the result; default: the folder of the shards, if it is one")
+    merge = new_command(
+        commands,
+        "merge",
+        "merge the shards of a run (dissect --shard I/N) into its result",
+        _merge,
+        usage="DIR [DIR ...] [--out DIR] [options]",
+        example="merge machine1/net machine2/net --out results/net",
+    )
+    required_options(merge)(
+        "folders",
+        type=Path,
+        nargs="+",
+        metavar="DIR",
+        help="folder of shards (their --out); several if each machine wrote to its own",
+    )
+    option = merge.add_argument_group("results").add_argument
+    option("--out", type=Path, metavar="DIR",
+           help="folder for the result (default: the folder of the shards; required if there are several)")  # fmt: skip
     add_counting(merge)
-    option("--quiet", action="store_true", help="no progress bars")
-    option("--json", action="store_true", help="print JSON instead of tables")
+    other_options(merge, json="print JSON instead of tables", quiet=True)
 
 
 def _merge(arguments: argparse.Namespace) -> None:
     from ..results.summary import result_json, result_text
     from ..runs.merge import merge
 
+    if arguments.out is None and len(arguments.folders) > 1:
+        arguments.usage_error("--out is required if there are several folders of shards")
     result = merge(
         arguments.folders,
         arguments.out,

@@ -1,17 +1,27 @@
-"""What all commands that run a network have in common: its options, and from them model, data and settings."""
+"""Options shared by the commands that run a network, and the model, data and settings they name."""
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ArgumentError
-from .options import alignment_of, names_of, numbers_of, size_of, slice_of
+from .options import (
+    alignment_of,
+    cache_option,
+    names_of,
+    numbers_of,
+    quantile_of,
+    required_options,
+    size_of,
+    slice_of,
+)
+from .run_options import BACKENDS
 
 if TYPE_CHECKING:
     from torch import nn
@@ -23,7 +33,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Opened:
-    """What the options ask for: a network on its device, images, layers, what ``dissect`` takes; the rank."""
+    """What the options name: a network on its device, images, layers, arguments of ``dissect``; and the rank."""
 
     model: nn.Module
     data: ConceptDataset
@@ -32,27 +42,25 @@ class Opened:
     rank: int
 
 
-def add_network(command: argparse.ArgumentParser) -> None:
-    """Add the options that give a network, and say what it sees."""
-    add = command.add_argument
-    add(
-        "--model",
-        required=True,
-        help="file.py:function, file.pt2, torchvision:name or timm:name; random weights unless --weights",
-    )
-    add("--weights", type=Path, help=".safetensors, .pth/.th (tensors only) or .npz")
-    add("--seed", type=int, default=0, help="of random weights")
-    add("--device", default="auto", help="torch device; auto: a GPU where there is one")
-    see = command.add_argument_group("what the network sees (default: the model's own configuration)").add_argument
-    see("--input-size", type=size_of, help="pixels: 224, or HEIGHTxWIDTH")
-    see("--mean", type=numbers_of, help="one number, or one a channel in the network's order, separated by commas")
-    see("--std", type=numbers_of, help="likewise")
+def add_network(command: argparse.ArgumentParser, required: Callable[..., Any]) -> None:
+    """Add the options that name a network and say what it sees; ``required`` adds to the group of required options."""
+    required("--model", required=True, help="network: FILE.py:FUNCTION, FILE.pt2, torchvision:NAME or timm:NAME")
+    option = command.add_argument_group("network").add_argument
+    option("--weights", type=Path, metavar="FILE",
+           help="weights: .safetensors, .pth or .th (tensors only), or .npz (default: random weights)")  # fmt: skip
+    option("--seed", type=int, default=0, metavar="N", help="seed of random weights")
+    option("--device", default="auto", help="torch device, such as cpu or cuda:0; auto: a GPU if there is one")
+    see = command.add_argument_group("preprocessing (default: the model's own configuration)").add_argument
+    see("--input-size", type=size_of, metavar="PIXELS", help="size of the input: 224, or HEIGHTxWIDTH")
+    see("--mean", type=numbers_of, metavar="NUMBERS",
+        help="mean to subtract: one number, or one per channel in the network's order, with commas")  # fmt: skip
+    see("--std", type=numbers_of, metavar="NUMBERS", help="standard deviation to divide by, in the form of --mean")
     see("--channels", choices=["RGB", "BGR", "L"], help="the network's channel order (L: grayscale)")
-    see("--value-range", type=int, choices=[1, 255], help="largest pixel value before mean and std")
+    see("--value-range", type=int, choices=[1, 255], help="largest pixel value before --mean and --std are applied")
 
 
 def network(arguments: argparse.Namespace, device: str) -> tuple[nn.Module, Any]:
-    """The network on its device, and preprocessing from the options: None where none was given."""
+    """Return the network on its device, and preprocessing from the options; None if none was given."""
     import torch
 
     from ..network.models import load_model
@@ -62,15 +70,19 @@ def network(arguments: argparse.Namespace, device: str) -> tuple[nn.Module, Any]
     return model, _preprocess(arguments, model)
 
 
-def add_dissected(command: argparse.ArgumentParser) -> None:
-    """Add the options of a command that runs a network again of which a layer was dissected."""
-    command.add_argument("run", type=Path, help="result folder of dissect --out, of the same network")
-    command.add_argument("--layer", help="default: the run's last")
-    add_network(command)
+def add_dissected(command: argparse.ArgumentParser, required: Callable[..., Any]) -> None:
+    """Add the options of a command that runs a network again after one of its layers was dissected."""
+    required("run", type=Path, metavar="RUN", help="result folder of a run of this network (dissect --out)")
+    add_network(command, required)
+
+
+def add_layer(option: Callable[..., Any]) -> None:
+    """Add --layer."""
+    option("--layer", metavar="NAME", help="layer of the run (default: its last)")
 
 
 def dissected(arguments: argparse.Namespace) -> tuple[Dissection, LayerResult, nn.Module, Any]:
-    """The run, its layer, and ``network``."""
+    """Return the run, its layer, and what ``network`` returns."""
     from ..results.run_result import load
 
     run = load(arguments.run)
@@ -78,7 +90,7 @@ def dissected(arguments: argparse.Namespace) -> tuple[Dissection, LayerResult, n
 
 
 def device_of(arguments: argparse.Namespace) -> str:
-    """The device asked for; "auto": a GPU where there is one."""
+    """Return the requested device; for "auto" a GPU if there is one."""
     import torch
 
     if arguments.device != "auto":
@@ -86,45 +98,56 @@ def device_of(arguments: argparse.Namespace) -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def add_running(command: argparse.ArgumentParser, transform: bool = True) -> None:
-    """Add the options of a command that dissects; ``transform``: in a basis that the user may choose."""
-    add_network(command)
-    add = command.add_argument
-    add("--layers", required=True, type=names_of, help="dotted names, separated by commas")
-    add("--data", required=True, action="append", metavar="DATA",
-        help="folder (Broden's format; images and masks), COCO .json or file.py:function; more: joined")  # fmt: skip
-    add("--out", type=Path, help="folder for the result")
-    run = command.add_argument_group("what is measured").add_argument
-    run("--quantile", default="0.005", help="a unit is active on this top fraction of its activations")
-    run("--alignment", default="receptive_field", type=alignment_of,
-        help="receptive_field, half_pixel, align_corners, or STRIDE,OFFSET in input pixels")  # fmt: skip
+def add_running(command: argparse.ArgumentParser, transform: bool = True) -> Callable[..., Any]:
+    """Add the options of a command that dissects; return the ``add_argument`` of the group "results".
+
+    transform   whether the user may choose a basis
+    """
+    required = required_options(command)
+    results = command.add_argument_group("results").add_argument
+    add_network(command, required)
+    required("--layers", required=True, type=names_of, metavar="NAMES",
+             help="layers to dissect: dotted names, separated by commas")  # fmt: skip
+    required("--data", required=True, action="append", metavar="DATA",
+             help="labelled images: folder in Broden's format, folder of images and masks, COCO .json or "
+                  "FILE.py:FUNCTION; repeat to combine data sets")  # fmt: skip
+    results("--out", type=Path, metavar="DIR", help="folder for the result and for checkpoints of the run")
+    results("--restart", action="store_true", help="start over instead of resuming from a checkpoint in --out")
+    results("--checkpoint-every", type=float, default=300, metavar="SECONDS",
+            help="time between checkpoints; 0: one after every batch")  # fmt: skip
+    data = command.add_argument_group("data").add_argument
+    data("--split", metavar="NAME", help="only images of this split, such as val (Broden's format)")
+    data("--categories", type=names_of, metavar="NAMES",
+         help="only concepts of these categories, separated by commas (Broden's format)")  # fmt: skip
+    data("--label-size", type=size_of, metavar="PIXELS",
+         help="size to which masks are resampled, or HEIGHTxWIDTH (default: 112; not for Broden's format)")  # fmt: skip
+    data("--limit", type=int, metavar="N", help="only the first N images")
+    data("--skip-broken", action="store_true", help="skip images whose files are missing or broken")
+    cache_option(data)
+    measure = command.add_argument_group("measurement").add_argument
+    measure("--quantile", default="0.005", type=quantile_of, metavar="Q",
+            help="fraction of a unit's activations, the highest, at which it counts as active")  # fmt: skip
+    measure("--alignment", default="receptive_field", type=alignment_of,
+            help="where a layer's positions lie on the image: receptive_field, half_pixel, align_corners, or "
+                 "STRIDE,OFFSET in input pixels")  # fmt: skip
+    measure("--units", type=slice_of, metavar="SLICE", help="only these units, such as 0:512 or 17")
+    measure("--category-rule", default="image", choices=["image", "none"],
+            help="image: a unit's area counts only in images that carry the concept's category; "
+                 "none: in all images")  # fmt: skip
     if transform:
-        run("--transform", metavar="FILE.py:FUNCTION", help="of the maps [B, K, H, W] of every layer: another basis")
-    run("--units", type=slice_of, help="only these units, such as 0:512")
-    run("--category-rule", default="image", choices=["image", "none"], help="images in which a unit's area counts")
-    run("--split", help="only this part of the data, such as val; of Broden's format")
-    run("--categories", type=names_of, help="only these categories, separated by commas; of Broden's format")
-    run(
-        "--label-size",
-        type=size_of,
-        help="pixels that masks are brought to: 112, or HEIGHTxWIDTH (Broden's have theirs)",
-    )
-    run("--limit", type=int, metavar="N", help="only the first N images")
-    run("--skip-broken", action="store_true", help="leave out images whose files are missing or broken")
-    how = command.add_argument_group("how it runs").add_argument
-    how("--batch-size", type=int, default=32, help="images at a time")
-    how("--backend", default="auto", help="cpu, reference or auto")
-    how("--threads", type=int, help="for the network and for scoring; default: all cores")
-    how("--workers", type=int, default=0, help="processes that load images; 0: the main one")
-    how("--checkpoint-every", type=float, default=300, metavar="SECONDS", help="0: after every batch")
-    how("--restart", action="store_true", help="start over instead of going on from a checkpoint in --out")
-    how("--cache", type=Path, help="folder for packed labels; default: NETDISSECT_FAST_CACHE or the user's cache")
-    how("--quiet", action="store_true", help="no progress bars")
+        measure("--transform", metavar="FILE.py:FUNCTION",
+                help="apply a function to the maps [B, K, H, W] of every layer, such as a change of basis")  # fmt: skip
+    how = command.add_argument_group("execution").add_argument
+    how("--batch-size", type=int, default=32, metavar="N", help="images per forward pass")
+    how("--backend", default="auto", choices=BACKENDS, help="where units are scored; auto: where the network runs")
+    how("--threads", type=int, metavar="N", help="CPU threads of the network and of scoring (default: all cores)")
+    how("--workers", type=int, default=0, metavar="N", help="processes that load images; 0: the main process")
+    return results
 
 
 @contextmanager
 def opened(arguments: argparse.Namespace) -> Iterator[Opened]:
-    """Open what the options ask for; inside, the processes that torchrun started are joined."""
+    """Open what the options name; inside, the processes that torchrun started work together."""
     import torch
 
     from ..data.dataset import Subset
@@ -156,7 +179,7 @@ def opened(arguments: argparse.Namespace) -> Iterator[Opened]:
 
 
 def data_set(arguments: argparse.Namespace) -> ConceptDataset:
-    """The data set that --data names, or several joined."""
+    """Open the data set that --data names, or several of them combined."""
     from ..data.opening import open_all
 
     sized = {} if arguments.label_size is None else {"label_size": arguments.label_size}
@@ -164,7 +187,7 @@ def data_set(arguments: argparse.Namespace) -> ConceptDataset:
 
 
 def saving(arguments: argparse.Namespace) -> dict[str, Any]:
-    """What ``dissect`` takes beside ``Opened.options``: where the result goes, and how a run goes on."""
+    """Return the arguments of ``dissect`` besides ``Opened.options``: where the result goes, and how a run resumes."""
     return {
         "out": arguments.out,
         "resume": not arguments.restart,
@@ -176,7 +199,7 @@ def saving(arguments: argparse.Namespace) -> dict[str, Any]:
 def _transform(spec: str) -> Any:
     from ..python_files import function_of
 
-    return function_of(spec, "a transform is given as path/to/file.py:function", "transforms maps")[2]
+    return function_of(spec, "a transform is given as path/to/file.py:function", "transforms the maps")[2]
 
 
 def _moved(model: Any, device: str) -> Any:
@@ -187,7 +210,7 @@ def _moved(model: Any, device: str) -> Any:
 
 
 def _preprocess(arguments: argparse.Namespace, model: Any) -> Any:
-    """Preprocessing from the options, completed from the model's configuration; None where no option was given."""
+    """Return preprocessing from the options, completed from the model's configuration; None if no option was given."""
     from ..data.input.preprocess import Preprocess, from_model
 
     names = {"size": "input_size", "mean": "mean", "std": "std", "channels": "channels", "value_range": "value_range"}
@@ -202,8 +225,8 @@ def _preprocess(arguments: argparse.Namespace, model: Any) -> Any:
             own = None
         if own is not None:
             return dataclasses.replace(own, **given)
-        size = getattr(model, "input_size", None)  # an exported network knows this, if nothing else
+        size = getattr(model, "input_size", None)  # an exported network has at least this
         if size is None:
-            raise ArgumentError("the model does not say how large its input is: give --input-size")
+            raise ArgumentError("the model does not say how large its input is; give --input-size")
         given["size"] = tuple(size[-2:])
     return Preprocess(**given)

@@ -1,12 +1,12 @@
-"""``netdissect-fast null``: how sure labels are."""
+"""``netdissect-fast null``: how certain labels are."""
 
 from __future__ import annotations
 
 import argparse
 from typing import Any
 
-from .options import new_command
-from .run_options import add_saved, loaded
+from .options import new_command, other_options
+from .run_options import add_counting, add_saved, loaded
 
 
 def add(commands: Any) -> None:
@@ -14,12 +14,17 @@ def add(commands: Any) -> None:
     null = new_command(
         commands,
         "null",
-        "how sure labels are: units scored against other images' labels; adds p and q to result.csv",
+        "test labels against chance: score units against other images' labels, and add p and q to result.csv",
         _null,
+        usage="RUN [--repeats N] [options]",
+        example="null results/net --repeats 50",
     )
     add_saved(null)
-    null.add_argument("--repeats", type=int, default=20, help="shufflings; each takes as long as a count")
-    null.add_argument("--seed", type=int, default=0, help="of the shufflings")
+    option = null.add_argument_group("shuffling").add_argument
+    option("--repeats", type=int, default=20, metavar="N", help="number of shufflings; each takes as long as a count")
+    option("--seed", type=int, default=0, metavar="N", help="seed of the shufflings")
+    add_counting(null)
+    other_options(null)
 
 
 def _null(arguments: argparse.Namespace) -> None:

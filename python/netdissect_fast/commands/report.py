@@ -1,4 +1,4 @@
-"""``netdissect-fast report``: a static site of a result."""
+"""``netdissect-fast report``: a static site that shows a result."""
 
 from __future__ import annotations
 
@@ -6,31 +6,49 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from .options import new_command
+from .options import (
+    cache_option,
+    iou_threshold_option,
+    moved_data_option,
+    new_command,
+    other_options,
+    required_options,
+)
 from .run_options import result_of, tables_of
 
 
 def add(commands: Any) -> None:
     """Add the command and its options."""
     report = new_command(
-        commands, "report", "write a static site of a result: layers, units with pictures, concepts", _report
+        commands,
+        "report",
+        "write a static site of a result: layers, units with pictures, concepts",
+        _report,
+        usage="RUN [--out DIR] [--compare RUN] [options]",
+        example="report results/net --compare results/baseline",
     )
-    add = report.add_argument
-    add("run", type=Path, help="result folder of dissect --out, or anybody's result.csv")
-    add("--out", type=Path, help="folder for the site; default: report in the result folder, or beside the file")
-    add("--data", type=Path, help="the data set, where it is no longer where it was when it was dissected")
-    add("--compare", type=Path, action="append", default=[], metavar="RUN",
-        help="another result folder or result.csv to show beside; may be given again")  # fmt: skip
-    add("--no-pictures", action="store_true", help="tables only; needs no data set")
-    add("--top-images", type=int, default=10, help="pictures of a unit, at most")
-    add("--picture-size", type=int, default=224, help="pixels on their longer side")
-    add("--outline", action="store_true", help="draw a line along the mask's edge")
-    add("--heat-map", action="store_true", help="add a heat map of each picture")
-    add("--iou-threshold", type=float, default=0.04, help="IoU above which a unit is a detector")
-    add("--workers", type=int, help="processes that draw pictures, 0: this one; default: one a core")
-    add("--threads", type=int, help="of the kernels; default: all cores")
-    add("--cache", type=Path, help="folder for packed labels; default: NETDISSECT_FAST_CACHE or the user's cache")
-    add("--quiet", action="store_true", help="no progress bars")
+    required_options(report)(
+        "run", type=Path, metavar="RUN", help="result folder of a run (dissect --out), or any NetDissect result.csv"
+    )
+    site = report.add_argument_group("site").add_argument
+    site("--out", type=Path, metavar="DIR",
+         help="folder for the site (default: report in the result folder, or next to result.csv)")  # fmt: skip
+    site("--compare", type=Path, action="append", default=[], metavar="RUN",
+         help="result folder or result.csv to show beside RUN (repeatable)")  # fmt: skip
+    iou_threshold_option(site)
+    pictures = report.add_argument_group("pictures").add_argument
+    pictures("--no-pictures", action="store_true", help="write tables only; needs no data set")
+    pictures("--top-images", type=int, default=10, metavar="N", help="most pictures shown per unit")
+    pictures("--picture-size", type=int, default=224, metavar="PIXELS", help="length of a picture's longer side")
+    pictures("--outline", action="store_true", help="outline masks")
+    pictures("--heat-map", action="store_true", help="add a heat map of each picture")
+    moved_data_option(pictures)
+    how = report.add_argument_group("execution").add_argument
+    how("--workers", type=int, metavar="N",
+        help="processes that draw pictures; 0: the main process (default: one per core)")  # fmt: skip
+    how("--threads", type=int, metavar="N", help="CPU threads (default: all cores)")
+    cache_option(how)
+    other_options(report, quiet=True)
 
 
 def _report(arguments: argparse.Namespace) -> None:

@@ -6,19 +6,26 @@ import argparse
 from typing import Any
 
 from .network_options import add_running, opened, saving
-from .options import new_command, numbers_of
+from .options import iou_threshold_option, new_command, numbers_of, other_options
 
 
 def add(commands: Any) -> None:
     """Add the command and its options."""
     rotate = new_command(
-        commands, "rotate", "dissect layers in bases more and more rotated: is interpretability axis-aligned?", _rotate
+        commands,
+        "rotate",
+        "dissect layers in gradually rotated bases, to test whether interpretability is axis-aligned",
+        _rotate,
+        usage="--model MODEL --layers NAMES --data DATA\n[--out DIR] [options]",
+        example="rotate --model net.py:make --weights net.pth\n"
+        "--layers layer4 --data broden1_224 --alphas 0,0.5,1 --out results/rotate",
     )
-    add_running(rotate, transform=False)
-    option = rotate.add_argument
-    option("--alphas", type=numbers_of, default="0,0.25,0.5,0.75,1", help="how far, 0: not, 1: to a random basis")
-    option("--seeds", type=int, default=3, help="random rotations for each alpha")
-    option("--iou-threshold", type=float, default=0.04, help="IoU above which a unit is a detector")
+    iou_threshold_option(add_running(rotate, transform=False))
+    option = rotate.add_argument_group("rotation").add_argument
+    option("--alphas", type=numbers_of, default="0,0.25,0.5,0.75,1", metavar="NUMBERS",
+           help="rotation amounts, from 0 (original basis) to 1 (random basis), separated by commas")  # fmt: skip
+    option("--seeds", type=int, default=3, metavar="N", help="random rotations per amount")
+    other_options(rotate, quiet=True)
 
 
 def _rotate(arguments: argparse.Namespace) -> None:

@@ -1,4 +1,4 @@
-"""What all commands that ask a saved run have in common."""
+"""Options and inputs shared by the commands that read a saved run."""
 
 from __future__ import annotations
 
@@ -7,25 +7,28 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from .options import cache_option, iou_threshold_option, moved_data_option, required_options
+
+BACKENDS = ["auto", "cpu", "cuda", "reference"]
+
 
 def add_saved(command: argparse.ArgumentParser) -> None:
-    """Add the options of a command that asks a saved run, without its network."""
-    command.add_argument("run", type=Path, help="result folder of dissect --out")
-    add_counting(command)
+    """Add the run of a command that reads a saved run without its network."""
+    required_options(command)("run", type=Path, metavar="RUN", help="result folder of a run (dissect --out)")
 
 
 def add_counting(command: argparse.ArgumentParser) -> None:
-    """Add the options of a command that counts what was kept."""
-    option = command.add_argument
-    option("--data", type=Path, help="the data set, where it is no longer where it was when it was dissected")
-    option("--backend", default="auto", help="cpu, reference or auto")
-    option("--threads", type=int, help="of the kernels; default: all cores")
-    option("--cache", type=Path, help="folder for packed labels; default: NETDISSECT_FAST_CACHE or the user's cache")
-    option("--iou-threshold", type=float, default=0.04, help="IoU above which a unit is a detector")
+    """Add the options of a command that counts from what a run saved."""
+    option = command.add_argument_group("counting").add_argument
+    iou_threshold_option(option)
+    moved_data_option(option)
+    cache_option(option)
+    option("--backend", default="auto", choices=BACKENDS, help="where to count")
+    option("--threads", type=int, metavar="N", help="CPU threads (default: all cores)")
 
 
 def loaded(arguments: argparse.Namespace) -> tuple[Any, dict[str, Any]]:
-    """The run, and what functions that ask it take."""
+    """Return the run, and the arguments of functions that count from it."""
     from ..data.sources import data_of_run
     from ..results.run_result import load
 
@@ -36,7 +39,7 @@ def loaded(arguments: argparse.Namespace) -> tuple[Any, dict[str, Any]]:
 
 
 def result_of(path: Path) -> Any:
-    """What a result folder or a result.csv holds."""
+    """Read a result folder or a result.csv."""
     from ..results.result_csv import compare_csv
     from ..results.run_result import load
 
@@ -44,7 +47,7 @@ def result_of(path: Path) -> Any:
 
 
 def tables_of(paths: Sequence[Path]) -> dict[str, Any]:
-    """Tables of units, one a layer, named as their files or folders; alike names with the folder above."""
+    """Read tables of units, one per layer, named after their files or folders; equal names get the folder above."""
     from collections import Counter
 
     from ..errors import ArgumentError

@@ -138,7 +138,6 @@ def test_a_name_for_data_is_the_files_without_one(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ([], "no source of images is given"),
         (["--ade20k", "missing"], "missing: is not ADE20K"),
         (["--dtd", "missing"], "missing"),
         (["--opensurfaces", "missing"], "missing"),

@@ -1,4 +1,4 @@
-"""``netdissect-fast data download``: Broden, and what is published in its format."""
+"""``netdissect-fast data download``: Broden, and data sets published in its format."""
 
 from __future__ import annotations
 
@@ -6,20 +6,31 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from ..options import new_command
+from ..options import new_command, other_options, required_options
 
 
 def add(data_commands: Any) -> None:
     """Add the command and its options."""
-    what = "download a data set in Broden's format; goes on where it was broken off"
-    option = new_command(data_commands, "download", what, _download).add_argument
-    option("name", help="broden1_224, broden1_227 or broden1_384; with --url any name")
-    option("--out", type=Path, help="folder for it; default: the name, in the current folder")
-    option("--url", action="append", help="address of the zip file; several times: mirrors, tried in turn")
-    option("--sha256", metavar="HEX", help="of the zip file; default: only recorded, in download.json")
-    option("--keep-zip", action="store_true", help="leave the zip file beside the folder")
-    option("--timeout", type=float, default=30.0, metavar="SECONDS", help="without a byte, before it is tried again")
-    option("--quiet", action="store_true", help="no progress bars")
+    download = new_command(
+        data_commands,
+        "download",
+        "download a data set in Broden's format, or resume its download",
+        _download,
+        usage="NAME [--out DIR] [--url URL] [options]",
+        example="data download broden1_224",
+    )
+    required_options(download)(
+        "name", metavar="NAME", help="broden1_224, broden1_227 or broden1_384; any name if --url is given"
+    )
+    option = download.add_argument_group("download").add_argument
+    option("--out", type=Path, metavar="DIR", help="folder for the data set (default: NAME in the current folder)")
+    option("--url", action="append", help="address of the zip file (repeatable: mirrors, tried in turn)")
+    option("--sha256", metavar="HEX",
+           help="checksum that the zip file must have (default: only recorded, in download.json)")  # fmt: skip
+    option("--keep-zip", action="store_true", help="keep the zip file, beside the folder")
+    option("--timeout", type=float, default=30, metavar="SECONDS",
+           help="retry after this long without receiving data")  # fmt: skip
+    other_options(download, quiet=True)
 
 
 def _download(arguments: argparse.Namespace) -> None:
@@ -37,6 +48,6 @@ def _download(arguments: argparse.Namespace) -> None:
         progress=not arguments.quiet,
     )
     if was_there:
-        print(f"{folder} is there already: nothing was downloaded")
+        print(f"{folder} already exists: nothing was downloaded")
     sha256 = recorded_sha256(folder) or "not recorded"
     print(f'nd.Broden("{folder}")  # {len(Broden(folder))} images; sha256 of the zip file: {sha256}')

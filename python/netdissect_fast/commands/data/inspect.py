@@ -1,74 +1,134 @@
-"""``netdissect-fast data check``, ``info``, ``find`` and ``show``: looking at a data set."""
+"""``netdissect-fast data check``, ``info``, ``find`` and ``show``: inspecting a data set."""
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..options import names_of, new_command, size_of
+from ..options import cache_option, names_of, new_command, other_options, required_options, size_of
 
 if TYPE_CHECKING:
     from ...data.dataset import ConceptDataset
     from ...data.inspection.overview import CategoryCounts, Overview
 
-_SIZES = 5  # shown
+_SIZES = 5  # most that are shown
 _FORMATS = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG"}
 
 
 def add(commands: Any) -> None:
     """Add the commands and their options."""
-    check = new_command(commands, "check", "read all of a data set and list every fault", _check)
-    _add_data(check)
-    check.add_argument("--json", action="store_true", help="print JSON")
-
-    info = new_command(commands, "info", "count a data set's images by category and concept", _info)
-    _add_data(info)
-    _add_labels(info)
-    info.add_argument("--top", type=int, default=20, metavar="N", help="concepts shown of each category")
-    info.add_argument("--json", action="store_true", help="print JSON, with all concepts")
-
-    find = new_command(commands, "find", "list the images that have a concept, largest share first", _find)
-    _add_data(find)
-    _add_concept(find)
-    _add_labels(find)
-    find.add_argument("--limit", type=int, metavar="N", help="list only the first N; default: all")
-    find.add_argument("--json", action="store_true", help="print JSON")
-
-    show = new_command(commands, "show", "draw the images that have a concept on one sheet", _show)
-    _add_data(show)
-    _add_concept(show)
-    _add_labels(show)
-    option = show.add_argument
-    option("--out", type=Path, required=True, metavar="FILE", help="picture to write, .jpg or .png")
-    option("--images", type=int, default=20, metavar="N", help="how many, largest share first")
-    option("--columns", type=int, default=5, metavar="N", help="pictures side by side")
-    option("--size", type=int, default=224, help="pixels on the longer side of each")
-    option("--dim", action=argparse.BooleanOptionalAction, default=True, help="make all but the concept dark")
-    option("--outline", action="store_true", help="draw a line along the concept's edge")
-
-
-def _add_data(command: argparse.ArgumentParser) -> None:
-    option = command.add_argument
-    option(
-        "data", metavar="DATA", help="folder in Broden's format or of images and masks, COCO .json, or FILE.py:FUNCTION"
+    check = new_command(
+        commands,
+        "check",
+        "read all of a data set and list every fault",
+        _check,
+        usage="DATA [options]",
+        example="data check my_images",
     )
-    option("--split", help="train or val; default: all")
-    option("--categories", type=names_of, metavar="A,B", help="only these categories of concepts; default: all")
-    option("--label-size", type=size_of, metavar="N", help="of the labels, where it can be chosen")
-    option("--threads", type=int, metavar="N", help="that read files; default: one a processor, at most 8")
+    _add_data(required_options(check))
+    _add_selection(check)
+    other_options(check, json="print JSON instead of text")
+
+    info = new_command(
+        commands,
+        "info",
+        "count a data set's images by category and concept",
+        _info,
+        usage="DATA [--top N] [options]",
+        example="data info broden1_224 --top 5",
+    )
+    _add_data(required_options(info))
+    shown = info.add_argument_group("output").add_argument
+    shown("--top", type=int, default=20, metavar="N", help="concepts to show per category")
+    _add_labels(_add_selection(info))
+    other_options(info, json="print JSON instead of text, with all concepts")
+
+    find = new_command(
+        commands,
+        "find",
+        "list the images that have a concept, largest share first",
+        _find,
+        usage="DATA CONCEPT [--limit N] [options]",
+        example="data find broden1_224 lamp --limit 10",
+    )
+    _add_data(required := required_options(find))
+    _add_concept(required)
+    shown = find.add_argument_group("output").add_argument
+    shown("--limit", type=int, metavar="N", help="list only the first N images (default: all)")
+    _add_labels(_add_selection(find))
+    other_options(find, json="print JSON instead of text")
+
+    show = new_command(
+        commands,
+        "show",
+        "draw the images that have a concept on one sheet",
+        _show,
+        usage="DATA CONCEPT --out FILE [options]",
+        example="data show broden1_224 lamp --out lamps.jpg",
+    )
+    _add_data(required := required_options(show))
+    _add_concept(required)
+    required("--out", type=_picture, required=True, metavar="FILE", help="picture to write: .jpg or .png")
+    option = show.add_argument_group("sheet").add_argument
+    option("--images", type=int, default=20, metavar="N", help="number of images, largest share first")
+    option("--columns", type=int, default=5, metavar="N", help="pictures side by side")
+    option("--size", type=int, default=224, metavar="PIXELS", help="length of a picture's longer side")
+    option(
+        "--dim",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="darken everything but the concept (default: --dim)",
+    )
+    option("--outline", action="store_true", help="outline the concept")
+    _add_labels(_add_selection(show))
+    other_options(show)
 
 
-def _add_concept(command: argparse.ArgumentParser) -> None:
-    command.add_argument("concept", metavar="CONCEPT", help="its name, category:name, or number")
+def _picture(text: str) -> Path:
+    if Path(text).suffix.lower() not in _FORMATS:
+        raise argparse.ArgumentTypeError(f"must end in {', '.join(_FORMATS)}, got {text!r}")
+    return Path(text)
 
 
-def _add_labels(command: argparse.ArgumentParser) -> None:
-    what = "folder for packed labels; default: NETDISSECT_FAST_CACHE or the user's cache"
-    command.add_argument("--cache", type=Path, help=what)
-    command.add_argument("--skip-broken", action="store_true", help="leave out images whose files are broken")
+def _add_data(required: Callable[..., Any]) -> None:
+    required(
+        "data",
+        metavar="DATA",
+        help="folder in Broden's format, folder of images and masks, COCO .json, or FILE.py:FUNCTION",
+    )
+
+
+def _add_concept(required: Callable[..., Any]) -> None:
+    required("concept", metavar="CONCEPT", help="concept: NAME, CATEGORY:NAME, or number")
+
+
+def _add_selection(command: argparse.ArgumentParser) -> Callable[..., Any]:
+    """Add the options of reading a data set; return the ``add_argument`` of their group."""
+    option = command.add_argument_group("data").add_argument
+    option("--split", metavar="NAME", help="only images of this split: train or val (Broden's format; default: all)")
+    option(
+        "--categories",
+        type=names_of,
+        metavar="NAMES",
+        help="only concepts of these categories, separated by commas (Broden's format; default: all)",
+    )
+    option(
+        "--label-size",
+        type=size_of,
+        metavar="PIXELS",
+        help="size to which masks are resampled, or HEIGHTxWIDTH (default: 112; not for Broden's format)",
+    )
+    option("--threads", type=int, metavar="N", help="threads that read files (default: one per core, at most 8)")
+    return option
+
+
+def _add_labels(option: Callable[..., Any]) -> None:
+    """Add the options of reading labels."""
+    cache_option(option)
+    option("--skip-broken", action="store_true", help="skip images whose files are broken")
 
 
 def _opened(arguments: argparse.Namespace) -> ConceptDataset:
@@ -182,12 +242,9 @@ def _find(arguments: argparse.Namespace) -> None:
 
 
 def _show(arguments: argparse.Namespace) -> None:
-    from ...errors import ArgumentError
     from ...pages.contact_sheets import contact_sheet
     from ...storage import atomic_file
 
-    if arguments.out.suffix.lower() not in _FORMATS:
-        raise ArgumentError(f"--out must end in {', '.join(_FORMATS)}, got {arguments.out}")
     options = {name: getattr(arguments, name) for name in ("images", "columns", "size", "dim", "outline")}
     sheet = contact_sheet(_opened(arguments), arguments.concept, **options, **_reading(arguments))
     with atomic_file(arguments.out) as file:
