@@ -53,7 +53,7 @@ def add_network(command: argparse.ArgumentParser, required: Callable[..., Any]) 
     see = command.add_argument_group("preprocessing (default: the model's own configuration)").add_argument
     see("--input-size", type=size_of, metavar="PIXELS", help="size of the input: 224, or HEIGHTxWIDTH")
     see("--mean", type=numbers_of, metavar="NUMBERS",
-        help="mean to subtract: one number, or one per channel in the network's order, with commas")  # fmt: skip
+        help="mean to subtract: one number, or comma-separated numbers in the network's channel order")  # fmt: skip
     see("--std", type=numbers_of, metavar="NUMBERS", help="standard deviation to divide by, in the form of --mean")
     see("--channels", choices=["RGB", "BGR", "L"], help="the network's channel order (L: grayscale)")
     see("--value-range", type=int, choices=[1, 255], help="largest pixel value before --mean and --std are applied")
@@ -126,7 +126,7 @@ def add_running(command: argparse.ArgumentParser, transform: bool = True) -> Cal
     cache_option(data)
     measure = command.add_argument_group("measurement").add_argument
     measure("--quantile", default="0.005", type=quantile_of, metavar="Q",
-            help="fraction of a unit's activations, the highest, at which it counts as active")  # fmt: skip
+            help="top fraction of a unit's activations that counts as active")  # fmt: skip
     measure("--alignment", default="receptive_field", type=alignment_of,
             help="where a layer's positions lie on the image: receptive_field, half_pixel, align_corners, or "
                  "STRIDE,OFFSET in input pixels")  # fmt: skip

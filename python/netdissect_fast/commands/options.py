@@ -60,8 +60,8 @@ def required_options(command: argparse.ArgumentParser) -> Callable[..., Any]:
     return command.add_argument_group("required").add_argument
 
 
-def other_options(command: argparse.ArgumentParser, json: str = "", quiet: bool = False) -> Callable[..., Any]:
-    """Add the last group, with --help; return its ``add_argument``.
+def other_options(command: argparse.ArgumentParser, json: str = "", quiet: bool = False) -> None:
+    """Add the last group of options, which ends with --help.
 
     json    help text of --json, if the command has it
     quiet   add --quiet
@@ -72,7 +72,6 @@ def other_options(command: argparse.ArgumentParser, json: str = "", quiet: bool 
     if quiet:
         option("--quiet", action="store_true", help="show no progress bars")
     help_option(option)
-    return option
 
 
 def help_option(option: Callable[..., Any]) -> None:
