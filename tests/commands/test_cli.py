@@ -36,7 +36,7 @@ def bare():
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
-    """A folder with ``net.py`` and the data set ``scenes`` (24 images), where the cache is too."""
+    """A folder with ``net.py`` and the data set ``scenes`` (24 images); it also holds the cache."""
     folder = tmp_path_factory.mktemp("cli")
     (folder / "net.py").write_text(MODEL)
     assert main(["data", "synth", str(folder / "scenes"), "--images", "24", "--size", "48"]) == 0
@@ -193,7 +193,7 @@ NEEDED = "dissect --model net.py:make --layers 0 --data scenes"
     ],
 )
 def test_wrong_usage_is_exit_status_2(line, message, capsys):
-    """It is said in one line below the usage, before anything is opened."""
+    """One line below the usage says so, before anything is opened."""
     with pytest.raises(SystemExit) as stop:
         main(line.split())
     assert stop.value.code == 2

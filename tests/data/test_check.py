@@ -1,4 +1,4 @@
-"""Checking data sets: every planted fault is listed, with its file and line, in one go."""
+"""Checking data sets: every planted fault is listed, with its file and line, in one pass."""
 
 from __future__ import annotations
 
@@ -112,11 +112,11 @@ def test_every_fault_of_every_table_and_file_is_listed_at_once(tiny: Path) -> No
     assert lines[8].startswith(f"{tiny}/index.csv, line 2: iw must be")
     assert lines[-2].startswith("note: ")
     assert lines[-1] == "6 images, 6 label maps: 25 faults"
-    with pytest.raises(DataError):  # reading it to use it raises the first
+    with pytest.raises(DataError):  # opening it raises the first fault
         Broden(tiny)
 
 
-FATAL = [  # file, what it is then, what is said of it, further faults that must still be found
+FATAL = [  # file, its new content, the fault reported for it, further faults that must still be found
     ("label.csv", b"", "is empty", {("index.csv", 4)}),
     ("label.csv", b"number,title\n1,x\n", "has no column name", {("index.csv", 4)}),
     ("category.csv", b"name\n\xff\n", "is not UTF-8", {("index.csv", 4), ("label.csv", 3)}),
@@ -181,7 +181,7 @@ def test_faults_that_are_kept_hold_no_picture(tiny: Path) -> None:
 
 
 class Own:
-    """A data set of the user's own, with something wrong on some images."""
+    """A data set defined by a user, with faults in some images."""
 
     vocabulary = nd.Vocabulary(np.array([1, 3]), ("a", "b"), np.zeros(2, np.int32), ("things",))
 
@@ -272,7 +272,7 @@ def test_broden_skips_rows_by_the_same_rule(tiny: Path) -> None:
     with pytest.warns(DataWarning, match="1 of 3 rows") as caught:
         data = Broden(tiny, strict=False)
     assert caught[0].filename == __file__
-    assert [error.line for error in data.skipped] == [2]  # one a row
+    assert [error.line for error in data.skipped] == [2]  # one per row
     assert check(data).faults == ()
 
 
@@ -301,7 +301,7 @@ def test_a_drawn_data_set_is_sound_written_or_not(tmp_path: Path) -> None:
 
 
 def test_all_that_was_skipped_is_known() -> None:
-    """Wherever it is inside: joined, or some of it."""
+    """Also inside joined data sets and subsets."""
     assert skipped_of(Own({})) == ()
     broken = [Own({at: raising(DataError(f"{at}.png", "is broken"))}) for at in (1, 4)]
     with pytest.warns(DataWarning):

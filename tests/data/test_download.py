@@ -1,4 +1,4 @@
-"""Downloading from servers on loopback: good ones, and dead, slow and lying ones."""
+"""Downloads from loopback servers: good ones, and dead, slow and lying ones."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def test_zip_is_kept(site: Site, payload: bytes) -> None:
 
 def test_one_that_is_there(site: Site, payload: bytes) -> None:
     url = site.url("/a.zip", serve(payload))
-    Path("tiny").mkdir()  # empty: as good as none
+    Path("tiny").mkdir()  # an empty folder counts as none
     get(url)
     for given in (None, sha256(payload)):
         assert get(url, sha256=given) == Path("tiny")
@@ -125,7 +125,7 @@ def test_one_that_is_there(site: Site, payload: bytes) -> None:
 
 
 def test_goes_on_where_it_was_broken_off(site: Site, payload: bytes) -> None:
-    """Twice: each time only what is missing is asked for."""
+    """Twice; each time only the missing bytes are requested."""
     url = site.url("/a.zip", serve(payload, stop=1500), serve(payload, stop=2600), serve(payload))
     get(url, sha256=sha256(payload))
     require_whole(payload, url)
@@ -133,7 +133,7 @@ def test_goes_on_where_it_was_broken_off(site: Site, payload: bytes) -> None:
 
 
 def test_goes_on_in_a_later_call(site: Site, payload: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ctrl-C, then a server that is away, then a full disk: nothing of what came is lost."""
+    """Ctrl-C, then a server that is down, then a full disk: no received byte is lost."""
 
     def interrupt(_: float) -> None:
         raise KeyboardInterrupt
@@ -154,7 +154,7 @@ def test_goes_on_in_a_later_call(site: Site, payload: bytes, monkeypatch: pytest
                 get(url)
     asked = site.ranges("/a.zip")
     assert asked == [None, *["bytes=1500-"] * 3]
-    get(url)  # only to be unpacked
+    get(url)  # already complete: only unpacked
     assert site.ranges("/a.zip") == asked
     require_whole(payload, url)
 
@@ -169,7 +169,7 @@ def test_notes_that_are_broken(site: Site, payload: bytes, text: str) -> None:
 
 
 def test_goes_on_by_date(site: Site, payload: bytes) -> None:
-    """Where the ETag is weak: If-Range takes none such."""
+    """If the ETag is weak, since If-Range accepts only strong ones."""
     date = "Thu, 26 Oct 2017 12:00:00 GMT"
     dated = {"etag": 'W/"1"', "modified": date}
     url = site.url("/a.zip", serve(payload, stop=1500, **dated), serve(payload, **dated))
@@ -206,7 +206,7 @@ def test_without_a_validator_it_starts_over(site: Site, payload: bytes) -> None:
 
 
 def test_mirrors(site: Site, payload: bytes) -> None:
-    """The first breaks off; what it gave is not mixed with the second's file, and what that gave goes on first."""
+    """The first breaks off; its bytes are not mixed with the second's, whose download the next call resumes first."""
     first = site.url("/first.zip", serve(b"PK\3\4" + bytes(9000), stop=5000), status(404))
     second = site.url("/second.zip", serve(payload, stop=1500), status(403))
     with pytest.raises(DownloadError) as caught:
@@ -227,7 +227,7 @@ def test_an_answer_that_passes(site: Site, payload: bytes) -> None:
 
 
 def test_slow(site: Site, payload: bytes) -> None:
-    """One that stalls is left and asked again; one that always does is given up."""
+    """A server that stalls is dropped and retried; one that always stalls is given up."""
     url = site.url("/a.zip", serve(payload, stop=1500, then=site.stall), serve(payload))
     get(url, timeout=0.3)
     require_whole(payload, url)
@@ -295,7 +295,7 @@ def test_bad_files(site: Site, payload: bytes, what: str, kept: bool) -> None:
 
 
 def test_other_bytes_of_the_same_etag(site: Site, payload: bytes) -> None:
-    """Nothing shows it but the checksum: the file goes, and the next address is asked."""
+    """Only the checksum reveals it: the file is removed, and the next address is tried."""
     other = bytes(2000) + payload[2000:]
     first = site.url("/a.zip", serve(payload, stop=1500), serve(other))
     second = site.url("/b.zip", serve(payload))
@@ -315,9 +315,7 @@ def test_known_names_have_known_numbers(site: Site, payload: bytes, monkeypatch:
     monkeypatch.setattr(downloading, "IMAGES", 3)
     assert download("broden1_224", urls=[url], progress=False) == Path("broden1_224")
     monkeypatch.setattr(downloading, "IMAGES", 4)
-    with pytest.raises(
-        DataError, match=r"broden1_224/index.csv: lists 3 images; broden1_224 has 4"
-    ):  # is there already
+    with pytest.raises(DataError, match=r"broden1_224/index.csv: lists 3 images; broden1_224 has 4"):  # exists already
         download("broden1_224", urls=[url], progress=False)
     assert len(site.asked) == 2
 

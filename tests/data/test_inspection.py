@@ -42,7 +42,7 @@ def run(*words: object) -> None:
 
 
 def counted(data: ConceptDataset) -> dict[int, list[tuple[int, int, int]]]:
-    """By brute force: number → (image, pixels with it, pixels of the label grid)."""
+    """Count by brute force: number → (image, pixels with it, pixels of the label grid)."""
     found: dict[int, list[tuple[int, int, int]]] = {}
     for index in range(len(data)):
         labels = data.labels(index)
@@ -54,7 +54,7 @@ def counted(data: ConceptDataset) -> dict[int, list[tuple[int, int, int]]]:
 
 
 class Uneven:
-    """Images of several sizes, their labels too; one concept without a category, and one name in two categories."""
+    """Images and labels of several sizes; one concept without a category, and one name in two categories."""
 
     vocabulary = Vocabulary([1, 2, 5, 9], ("orange", "sky", "orange", "12"), [0, 0, 1, -1], ("object", "color"))
 
@@ -147,7 +147,7 @@ def test_info_shows_the_commonest_concepts(tiny: Path, capsys: pytest.CaptureFix
     lines = capsys.readouterr().out.split("\n")
     assert "image sizes  16 × 24" in lines
     assert "part             1       0  nothing" in lines
-    assert "(no category)" in lines  # of the scenes, which were not asked for
+    assert "(no category)" in lines  # of the scenes, which were not requested
 
 
 def test_concepts_by_name_category_and_number() -> None:
@@ -183,7 +183,7 @@ def test_find_lists_the_largest_first(tiny: Path, capsys: pytest.CaptureFixture[
     assert capsys.readouterr().out.rstrip().endswith("2 images with object:door, of which these are the first 1")
     run("find", tiny, 5, "--json")
     assert json.loads(capsys.readouterr().out) == [{"image": 2, "name": "b/three.jpg", "pixels": 25, "share": 1.0}]
-    run("find", tiny, "wheel", "--categories", "scene")  # a concept still, on no image
+    run("find", tiny, "wheel", "--categories", "scene")  # still a concept, but on no image
     assert capsys.readouterr().out == "0 images with wheel\n"
     with pytest.raises(ArgumentError, match="--limit must be at least 1"):
         run("find", tiny, "door", "--limit", 0)
@@ -198,7 +198,7 @@ def test_finding_again_reads_no_image_or_label_map(tiny: Path) -> None:
 
 
 class Halves:
-    """White images; "left" is the left half of each, of ever fewer rows; "all" is the whole of the last."""
+    """White images; "left" is the left half of each, in fewer and fewer rows; "all" is the whole of the last."""
 
     vocabulary = Vocabulary([1, 2, 3], ("left", "all", "nowhere"), [0, 1, 0], ("object", "scene"))
 
@@ -235,7 +235,7 @@ def test_a_sheet_is_bright_where_the_concept_is() -> None:
     assert np.all(sheet[:16] == sheet[0, 0])
     assert np.all(sheet[:, :24] == sheet[0, 0])
     assert np.all(sheet[:, -24:] == sheet[0, 0])
-    assert np.all(sheet[236:, 240:] == sheet[0, 0])  # no fourth
+    assert np.all(sheet[236:, 240:] == sheet[0, 0])  # no fourth picture
     assert sheet[16:78, 24:].max() > 200  # the heading
 
 

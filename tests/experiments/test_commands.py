@@ -1,4 +1,4 @@
-"""The commands of the experiments, run as a user would: tables, files, and one line where something is wrong."""
+"""The commands of the experiments, run as a user would: tables, files, and one line when something is wrong."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def _in_folder(work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def out(work: Path, tmp_path: Path) -> Path:
-    """A copy of the run, which may be changed."""
+    """Return a copy of the run, for tests that change it."""
     return Path(shutil.copytree(work / "out", tmp_path / "out"))
 
 
@@ -228,7 +228,7 @@ def test_wrong_usage_and_help(command: str, capsys: pytest.CaptureFixture[str]) 
 
 
 def test_exported_networks_of_a_fixed_batch_size(tmp_path: Path) -> None:
-    """They are given padded batches, as in dissect."""
+    """They get padded batches, as in dissect."""
     net = load_model("net.py:make")
     torch.export.save(torch.export.export(net, (torch.zeros(5, 3, 32, 32),)), tmp_path / "net.pt2")
     see = ["--mean", "0.5", "--std", "0.25", "--input-size", "32"]
