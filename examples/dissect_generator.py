@@ -1,9 +1,9 @@
-"""Dissect a generator: its units for the sky, for the grass, for the walls of the pictures that it makes.
+"""Dissect a generator: find its units for the sky, the grass and the walls of its pictures.
 
-A generator's pictures have no labels, so a segmenter labels them as they are made (nd.Segmented). Both are small and
-are trained here, on drawn scenes: the segmenter to name the object at each pixel; the generator, the decoder of a
-variational autoencoder, to make scenes of 64 random numbers. It is never told what is in a scene. Then one layer is
-dissected, of the generator as trained and as it was before.
+A generator's pictures have no labels, so a segmenter labels them as they are generated (nd.Segmented). Both networks
+are small and are trained here on drawn scenes: the segmenter to name the object at each pixel; the generator, the
+decoder of a variational autoencoder, to produce scenes from 64 random numbers. It is never told what is in a scene.
+Then one layer is dissected, in the trained generator and in an untrained one.
 
     python examples/dissect_generator.py --out generator  # docs/how-to/generators.md says how long that takes
 """
@@ -28,14 +28,14 @@ import netdissect_fast as nd
 PIXELS, LATENT, BATCH = 64, 64, 32
 TRAIN_SEED, TEST_SEED, LATENT_SEED = 3000, 3001, 3002
 LAYER = "layer3"  # 96 units of 16×16
-CLOSENESS = 3  # how much random latents must resemble those of scenes, against how well scenes are drawn
+CLOSENESS = 3  # weight of random latents resembling those of scenes, against drawing scenes well
 WORDS = nd.Synthetic(1).vocabulary
 OBJECTS = WORDS.numbers[WORDS.category == WORDS.categories.index("object")]
-NAMES = [*(WORDS.names[number - 1] for number in OBJECTS), "-"]  # of the segmenter's channels, the last for the rest
+NAMES = [*(WORDS.names[number - 1] for number in OBJECTS), "-"]  # of channels; the last: everything else
 
 
 def convolution(before: int, after: int, stride: int = 1) -> nn.Sequential:
-    """3×3, batch normalisation, ReLU."""
+    """Return a 3×3 convolution with batch normalisation and ReLU."""
     layer = nn.Conv2d(before, after, 3, stride, 1, bias=False)
     return nn.Sequential(layer, nn.BatchNorm2d(after), nn.ReLU())
 
@@ -50,7 +50,7 @@ class Segmenter(nn.Module):
         self.scores = nn.Conv2d(48, len(NAMES), 1)
 
     def forward(self, pictures: Tensor) -> Tensor:
-        """See the class."""
+        """Return the scores; see the class."""
         x, maps = 2 * pictures - 1, []
         for layer in self.down:
             maps.append(x := layer(x))
@@ -73,7 +73,7 @@ class Generator(nn.Sequential):
 
 
 def scenes(images: int, seed: int) -> tuple[Tensor, Tensor]:
-    """Drawn scenes: pictures [N, 3, 64, 64] of 0..1, and the right channel at each pixel [N, 32, 32]."""
+    """Draw scenes: pictures [N, 3, 64, 64] of 0..1, and the correct channel at each pixel [N, 32, 32]."""
     drawn = nd.Synthetic(images, seed, PIXELS)
     found = [drawing for drawing in map(drawn.draw, range(images)) if len(drawing.labels.maps) > 1]  # no textures
     pictures = np.stack([drawing.pixels for drawing in found]).transpose(0, 3, 1, 2) / np.float32(255)
@@ -83,7 +83,7 @@ def scenes(images: int, seed: int) -> tuple[Tensor, Tensor]:
 
 
 def train(network: nn.Module, images: int, epochs: int, loss: Callable[[Tensor], Tensor]) -> None:
-    """Lower the loss, which is given the numbers of a batch's scenes."""
+    """Train a network to minimise the loss, a function of the indices of a batch's scenes."""
     network.train().to(memory_format=torch.channels_last)
     batches = images // BATCH
     optimizer = torch.optim.AdamW(network.parameters(), weight_decay=1e-4)
@@ -102,7 +102,7 @@ def train(network: nn.Module, images: int, epochs: int, loss: Callable[[Tensor],
 
 
 def train_segmenter(segmenter: Segmenter, pictures: Tensor, channels: Tensor, epochs: int) -> None:
-    """Sharp scenes and blurred ones, as the generator's are."""
+    """Train on sharp scenes and on blurred ones, because the generator's are blurred."""
 
     def loss(chosen: Tensor) -> Tensor:
         x = pictures[chosen]
@@ -114,7 +114,7 @@ def train_segmenter(segmenter: Segmenter, pictures: Tensor, channels: Tensor, ep
 
 
 def train_generator(generator: Generator, pictures: Tensor, epochs: int) -> None:
-    """As the decoder of a variational autoencoder, whose encoder is then forgotten."""
+    """Train the generator as the decoder of a variational autoencoder; its encoder is then discarded."""
     layers = [convolution(a, b, 2) for a, b in pairwise((3, 32, 64, 96, 128))]
     encoder = nn.Sequential(*layers, nn.Flatten(), nn.Linear(128 * 16, 2 * LATENT))
 
@@ -129,7 +129,7 @@ def train_generator(generator: Generator, pictures: Tensor, epochs: int) -> None
 
 
 def trained(network: nn.Module, path: Path, train_it: Callable[[], None]) -> None:
-    """Load the network's weights, or train it and save them."""
+    """Load the network's weights if they were saved, else train it and save them."""
     if not path.exists():
         started = time.perf_counter()
         print(f"training {path.stem}", flush=True)
@@ -142,13 +142,13 @@ def trained(network: nn.Module, path: Path, train_it: Callable[[], None]) -> Non
 
 @torch.no_grad()
 def accuracy(segmenter: Segmenter, pictures: Tensor, channels: Tensor) -> float:
-    """Share of pixels with the right name."""
+    """Return the share of pixels that are named correctly."""
     right = [segmenter(x).argmax(1) == y for x, y in zip(pictures.split(100), channels.split(100), strict=True)]
     return float(torch.cat(right).float().mean())
 
 
 def rows(layer: nd.LayerResult) -> Iterator[str]:
-    """The best unit of each concept that is detected, best first; and how many units detect it."""
+    """Yield, for each detected concept, its best unit and how many units detect it; best concept first."""
     detectors = sorted((row for row in layer.units() if row.detector), key=lambda row: -row.iou)
     counts = Counter(row.label for row in detectors)
     for label in counts:
@@ -162,7 +162,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--images", type=int, default=3000, help="scenes to train on")
     parser.add_argument("--epochs", type=int, default=5)
-    parser.add_argument("--pictures", type=int, default=1000, help="that the generator makes to be dissected on")
+    parser.add_argument("--pictures", type=int, default=1000, help="pictures to generate and dissect on")
     options = parser.parse_args()
 
     options.out.mkdir(parents=True, exist_ok=True)
@@ -173,7 +173,7 @@ def main() -> None:
             lambda: train_segmenter(segmenter, pictures, channels, options.epochs))  # fmt: skip
     trained(generator, options.out / "generator.safetensors",
             lambda: train_generator(generator, pictures, options.epochs))  # fmt: skip
-    print(f"the segmenter names {accuracy(segmenter, *scenes(500, TEST_SEED)):.1%} of the pixels of new scenes right")
+    print(f"the segmenter names {accuracy(segmenter, *scenes(500, TEST_SEED)):.1%} of pixels in new scenes correctly")
 
     latents = torch.randn(options.pictures, LATENT, generator=torch.Generator().manual_seed(LATENT_SEED))
     for name, network in (("untrained", untrained), ("trained", generator)):

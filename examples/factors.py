@@ -1,9 +1,9 @@
 """The paper's factors in miniature: small networks trained on drawn scenes, then dissected.
 
-Does the number of unique detectors depend on how long a network is trained, on its first random weights, on depth,
-width, dropout, batch normalisation, the task, the basis? Each experiment trains variants of one small network from
-several seeds, dissects their last convolution on scenes that no network was trained on, and writes tables and figures
-to OUT/EXPERIMENT. Trained networks are kept in OUT/networks, where all experiments find them.
+Does the number of unique detectors depend on how long a network is trained, on its initial weights, on depth, width,
+dropout, batch normalisation, the task or the basis? Each experiment trains variants of one small network from several
+seeds, dissects their last convolution on scenes that no network was trained on, and writes tables and figures to
+OUT/EXPERIMENT. Trained networks are kept in OUT/networks and shared by all experiments.
 
     python examples/factors.py seeds depth --out factors
     python examples/factors.py all --out factors  # docs/experiments/factors.md says how long that takes
@@ -31,17 +31,17 @@ from netdissect_fast.experiments.rows import rows_text, save_figure, save_rows
 PIXELS = 64
 BATCH = 32
 TRAIN_SEED, TEST_SEED = 2000, 2001  # of the drawn scenes
-KEPT = (0, 2, 5, 10, 20, 50, 100, 200)  # steps after which weights are saved, beside the last
+KEPT = (0, 2, 5, 10, 20, 50, 100, 200)  # steps after which weights are saved, as well as after the last
 
 VARIANTS: dict[str, dict[str, Any]] = {
-    "baseline": {},  # 4 convolutions, 128 units in the last, batch normalisation; told which concepts are there
+    "baseline": {},  # 4 convolutions, 128 units in the last, batch normalisation; told which concepts are present
     **{f"{n} layers": {"layers": n} for n in (2, 3, 5)},
     **{f"layer {n} of 5": {"layers": 5, "layer": n} for n in range(1, 6)},
     **{f"{n} units": {"units": n} for n in (32, 64, 256)},
     "dropout": {"dropout": True},
     "no batchnorm": {"batchnorm": False},
-    "scenes": {"task": "scenes"},  # told only which scene or texture it is
-    "turns": {"task": "turns"},  # told nothing: says by how many quarter turns a picture was turned
+    "scenes": {"task": "scenes"},  # told only the scene or texture
+    "turns": {"task": "turns"},  # told nothing: predicts by how many quarter turns a picture was rotated
     "random": {"task": None},  # not trained
 }
 COMPARED = {
@@ -55,7 +55,7 @@ COMPARED = {
 
 
 class Network(nn.Sequential):
-    """Convolutions layer1, layer2, ..., the last two or more on maps of 16×16; means over maps; a linear read-out."""
+    """Convolutions layer1, layer2, ..., the last two or more on 16×16 maps; means over maps; a linear read-out."""
 
     input_size, mean, std = (3, PIXELS, PIXELS), (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
 
@@ -76,12 +76,12 @@ class Network(nn.Sequential):
 
 
 class Scenes(nd.Synthetic):
-    """Scenes drawn once and kept, and what networks are told of them.
+    """Scenes drawn once and kept, with the targets that networks are trained on.
 
     inputs    float32 [N, 3, 64, 64]
-    concepts  1 for every concept in the image that is not a colour, float32 [N, concepts]
-    kinds     which scene or texture the image is, int64 [N]
-    outputs   how many numbers a network gives, where it is not one for each concept
+    concepts  1 for every concept in the image except colours, float32 [N, concepts]
+    kinds     the scene or texture of the image, int64 [N]
+    outputs   number of outputs by task, if not one per concept
     """
 
     def __init__(self, images: int, seed: int) -> None:
@@ -98,11 +98,11 @@ class Scenes(nd.Synthetic):
         self.outputs = {"scenes": int(self.kinds.max()) + 1, "turns": 4}
 
     def draw(self, index: int) -> Any:
-        """See Synthetic."""
+        """Return a kept drawing; see Synthetic."""
         return self._drawings[index]
 
     def batch(self, task: str | None, chosen: Tensor) -> tuple[Tensor, Tensor]:
-        """Inputs [B, 3, H, W] and what they should give, of the chosen images."""
+        """Return inputs [B, 3, H, W] and targets of the chosen images."""
         x = self.inputs[chosen]
         if task == "turns":
             turns = chosen % 4
@@ -111,7 +111,7 @@ class Scenes(nd.Synthetic):
 
 
 def train(model: nn.Module, task: str | None, scenes: Scenes, epochs: int) -> Iterator[int]:
-    """Train; gives the number of steps done, from 0 on."""
+    """Train a network; yield the number of steps done, starting with 0."""
     model.train().to(memory_format=torch.channels_last)
     each = len(scenes) // BATCH if task else 0
     optimizer = torch.optim.AdamW(model.parameters(), weight_decay=1e-4)
@@ -133,7 +133,7 @@ def train(model: nn.Module, task: str | None, scenes: Scenes, epochs: int) -> It
 
 @torch.no_grad()
 def score(model: nn.Module, task: str | None, scenes: Scenes) -> float:
-    """Share of right classes; of concepts F1 over all answers, which an untrained network is asked for too."""
+    """Return the share of correct classes; for concepts, F1 over all answers. Untrained networks are scored too."""
     batches = [scenes.batch(task, chosen) for chosen in torch.arange(len(scenes)).split(100)]
     scores, wanted = torch.cat([model(x) for x, _ in batches]), torch.cat([wanted for _, wanted in batches])
     if wanted.ndim == 1:
@@ -143,14 +143,14 @@ def score(model: nn.Module, task: str | None, scenes: Scenes) -> float:
 
 
 class Laboratory:
-    """Trains networks, keeps them, dissects them."""
+    """Networks in a folder: trained, kept and dissected."""
 
     def __init__(self, out: Path, seeds: int, images: int, epochs: int) -> None:
         self.out, self.seeds, self.epochs = out, range(seeds), epochs
         self.train, self.test = Scenes(images, TRAIN_SEED), Scenes(max(100, images // 4), TEST_SEED)
 
     def network(self, variant: str, seed: int) -> tuple[Network, str, list[Path], str | None]:
-        """A variant trained from a seed, where that was not done before; the layer to dissect; checkpoints; task."""
+        """Train a variant from a seed unless done before; return it, the layer to dissect, checkpoints, task."""
         options = {"task": "concepts", "layers": 4, "units": 128, **VARIANTS[variant]}
         layer = f"layer{options.pop('layer', options['layers'])}"
         name = "-".join(f"{key}-{value}" for key, value in sorted(options.items()))
@@ -169,7 +169,7 @@ class Laboratory:
         return model.eval().to(memory_format=torch.contiguous_format), layer, paths, task
 
     def compare(self, name: str) -> None:
-        """Variants side by side, from every seed; and means over seeds."""
+        """Compare variants from every seed side by side, and their means over seeds."""
         found, scores = {}, {}
         for variant, seed in product(COMPARED[name], self.seeds):
             model, layer, _, task = self.network(variant, seed)
@@ -182,7 +182,7 @@ class Laboratory:
         self.write(name, "means", [mean_row(variant, rows) for variant in COMPARED[name]])
 
     def iterations(self) -> None:
-        """Detectors against the step of training."""
+        """Count detectors at each training step."""
         rows: list[Any] = []
         for seed in self.seeds:
             model, layer, paths, _ = self.network("baseline", seed)
@@ -192,7 +192,7 @@ class Laboratory:
         self.write("iterations", "training", rows)
 
     def rotation(self) -> None:
-        """Bases more and more rotated, of trained networks and of random ones."""
+        """Rotate the basis further and further, in trained and in random networks."""
         rows: list[Any] = []
         for variant, seed in product(("baseline", "random"), self.seeds):
             model, layer, _, _ = self.network(variant, seed)
@@ -209,7 +209,7 @@ class Laboratory:
 
 
 def mean_row(variant: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """Means over a variant's seeds, and the lowest and highest number of unique detectors."""
+    """Return means over a variant's seeds, and the lowest and highest number of unique detectors."""
     same = [row for row in rows if row["variant"] == variant]
     unique = [row["unique"] for row in same]
     columns = [column for column in same[0] if column not in ("variant", "run", "±")]
@@ -218,7 +218,7 @@ def mean_row(variant: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def on_log_axis(series: Any, layer: str) -> Any:
-    """The figure of a series, its steps from 0 on a logarithmic axis."""
+    """Plot a series with its steps on a logarithmic axis that starts at 0."""
     ax = series.plot(layer)
     ax.set_xscale("symlog", linthresh=2)
     ax.set_xticks(series.steps, list(map(str, series.steps)), fontsize=7)
@@ -228,13 +228,13 @@ def on_log_axis(series: Any, layer: str) -> Any:
 
 
 def main() -> None:
-    """Run the experiments asked for, one after the other."""
+    """Run the requested experiments, one after the other."""
     names = [*COMPARED, "iterations", "rotation"]
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("experiments", nargs="+", choices=[*names, "all"], metavar="EXPERIMENT", help=", ".join(names))
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--seeds", type=int, default=3, help="networks of each variant")
-    parser.add_argument("--images", type=int, default=2000, help="to train on; a quarter as many more to dissect on")
+    parser.add_argument("--seeds", type=int, default=3, help="networks per variant")
+    parser.add_argument("--images", type=int, default=2000, help="training scenes; a quarter as many more to dissect on")
     parser.add_argument("--epochs", type=int, default=6)
     options = parser.parse_args()
     torch.set_num_threads(1)

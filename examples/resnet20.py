@@ -3,8 +3,8 @@
     netdissect-fast dissect --model examples/resnet20.py:resnet20 --weights resnet20_cifar10-12fca82f.th
         --layers layer2,layer3 --data broden1_224 --out results
 
-Its shortcuts have no weights (option A of the paper): where the map shrinks they take every second pixel and
-fill up with zero channels. Layers are called as in the widely used checkpoint above.
+Its shortcuts have no weights (option A of the paper): where the map shrinks, they take every second pixel and pad
+with zero channels. Layers are named as in the widely used checkpoint above.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Block(nn.Module):
         self.stride, self.added = stride, width - channels
 
     def forward(self, x: Tensor) -> Tensor:
-        """[B, channels, H, W] to [B, width, H / stride, W / stride]."""
+        """Map [B, channels, H, W] to [B, width, H / stride, W / stride]."""
         y = self.bn2(self.conv2(functional.relu(self.bn1(self.conv1(x)))))
         if self.stride > 1:
             x = x[:, :, :: self.stride, :: self.stride]
@@ -47,7 +47,7 @@ class ResNet20(nn.Module):
         self.linear = nn.Linear(64, 10)
 
     def forward(self, x: Tensor) -> Tensor:
-        """[B, 3, 32, 32] to [B, 10] class scores before the softmax."""
+        """Map [B, 3, 32, 32] to [B, 10] class scores before the softmax."""
         x = functional.relu(self.bn1(self.conv1(x)))
         x = self.layer3(self.layer2(self.layer1(x)))
         return self.linear(x.mean(dim=(2, 3)))
@@ -56,6 +56,6 @@ class ResNet20(nn.Module):
 def resnet20() -> nn.Module:
     """Return ResNet-20 with random weights; the command line loads ``--weights`` into it."""
     model = ResNet20()
-    # how the checkpoint's training images were normalised
+    # normalisation of the checkpoint's training images
     model.preprocess = {"input_size": (32, 32), "mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
     return model

@@ -3,10 +3,10 @@
     netdissect-fast dissect --model examples/squeezenet.py:squeezenet --weights squeezenet1_0_imagenet.npz
         --layers features.9,features.12 --data broden1_227 --out results
 
-A model file of your own needs the same two things: a function without arguments that returns the network,
-and, on the network, how it wants its images (or give --input-size, --mean, --std, --channels and
---value-range instead). Layers are called as in ``model.named_modules()``; here the names are torchvision's,
-so that its weights fit too.
+Your own model file needs the same two things: a function without arguments that returns the network and, as an
+attribute of the network, how its images are preprocessed (or pass --input-size, --mean, --std, --channels and
+--value-range instead). Layers are named as in ``model.named_modules()``; here the names are torchvision's, so
+that its weights fit too.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 
 class Fire(nn.Module):
-    """Squeeze to few channels, then expand by 1x1 and 3x3 convolutions side by side."""
+    """A squeeze to few channels, then 1x1 and 3x3 convolutions in parallel."""
 
     def __init__(self, channels: int, squeeze: int, expand: int) -> None:
         super().__init__()
@@ -26,7 +26,7 @@ class Fire(nn.Module):
         self.relu = nn.ReLU(inplace=True)
 
     def forward(self, x: Tensor) -> Tensor:
-        """[B, channels, H, W] to [B, 2 * expand, H, W]."""
+        """Map [B, channels, H, W] to [B, 2 * expand, H, W]."""
         x = self.relu(self.squeeze(x))
         return torch.cat([self.relu(self.expand1x1(x)), self.relu(self.expand3x3(x))], dim=1)
 
@@ -59,14 +59,14 @@ class SqueezeNet(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """[B, 3, 227, 227] to [B, 1000] class scores before the softmax."""
+        """Map [B, 3, 227, 227] to [B, 1000] class scores before the softmax."""
         return self.classifier(self.features(x)).flatten(1)
 
 
 def squeezenet() -> nn.Module:
     """Return SqueezeNet 1.0 with random weights; the command line loads ``--weights`` into it."""
     model = SqueezeNet()
-    # what the published ImageNet weights were trained on: whole pixel values, blue first, minus the mean
+    # as the published ImageNet weights were trained: pixel values 0 to 255, blue first, minus the mean
     model.preprocess = {
         "input_size": (227, 227),
         "mean": (104, 117, 123),

@@ -1,7 +1,7 @@
-"""Train the network of ``netdissect-fast demo`` to say which concepts are in a drawn scene.
+"""Train the network of ``netdissect-fast demo`` to predict which concepts are in a drawn scene.
 
-It is told only which concepts an image shows (all but colours), never where: that its units learn to find them is what
-the dissection shows. Writes the checkpoint that the package ships; some 15 minutes on two cores.
+It is told only which concepts an image shows (all except colours), never where: the dissection shows that its units
+learn to locate them. Writes the checkpoint that ships with the package; takes about 15 minutes on two cores.
 
     python examples/train_demo.py --out demo.safetensors
 """
@@ -19,11 +19,11 @@ import netdissect_fast as nd
 from netdissect_fast.data.input.preprocess import from_model
 from netdissect_fast.demo.demo import PIXELS, network
 
-SEED = 1000  # the demo draws its scenes from seeds far below
+SEED = 1000  # the demo draws its scenes from much smaller seeds
 
 
 def targets(scenes: nd.Synthetic, index: int) -> torch.Tensor:
-    """1 for every concept in the image that is not a colour, float32 [C]."""
+    """Return 1 for every concept in the image except colours, else 0; float32 [C]."""
     vocabulary, labels = scenes.vocabulary, scenes.labels(index)
     there = torch.zeros(len(vocabulary) + 1)
     there[torch.from_numpy(labels.maps).unique().long()] = 1
@@ -33,7 +33,7 @@ def targets(scenes: nd.Synthetic, index: int) -> torch.Tensor:
 
 
 def main() -> None:
-    """Draw, train, save."""
+    """Draw the scenes, train the network and save it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--images", type=int, default=4000)
