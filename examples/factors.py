@@ -234,7 +234,7 @@ def main() -> None:
     parser.add_argument("experiments", nargs="+", choices=[*names, "all"], metavar="EXPERIMENT", help=", ".join(names))
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seeds", type=int, default=3, help="networks per variant")
-    parser.add_argument("--images", type=int, default=2000, help="training scenes; a quarter as many more are dissected")
+    parser.add_argument("--images", type=int, default=2000, help="training scenes; a quarter as many are dissected")
     parser.add_argument("--epochs", type=int, default=6)
     options = parser.parse_args()
     torch.set_num_threads(1)
