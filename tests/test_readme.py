@@ -67,8 +67,8 @@ def subcommands(text: str) -> list[str]:
 
 
 def options(text: str) -> set[str]:
-    """Return the options in the usage of a help text, its first paragraph."""
-    return set(re.findall(r"--[a-z][a-z0-9-]*", text.split("\n\n")[0]))
+    """Return the options that a help text lists, each at the beginning of a line."""
+    return set(re.findall(r"^  (?:-[a-z], )?(--[a-z][a-z0-9-]*)", text, re.MULTILINE))
 
 
 def check_ours(words: list[str]) -> None:
