@@ -257,7 +257,7 @@ def test_whole_images_stay_bright_and_lines_can_be_drawn() -> None:
         ({"columns": 0}, "1 column"),
         ({"size": 15}, "16 to 2048 pixels; got 20 images, 5 columns, 15 pixels"),
         ({"size": 2049}, "16 to 2048"),
-        ({"size": 2048, "images": 40, "columns": 1}, "the sheet would have 2096 × .* fewer or smaller"),
+        ({"size": 2048, "images": 40, "columns": 1}, "the sheet would be 2096 × .* fewer or smaller"),
     ],
 )
 def test_sheets_that_cannot_be(options: dict[str, object], message: str) -> None:

@@ -148,7 +148,7 @@ def test_files_and_figure(layer: Any, tmp_path: Path) -> None:
     ("model", "layer", "options", "error", "words"),
     [
         (Classifier(), "features", {"sets": {"far": [UNITS]}}, ArgumentError, f"units 0 to {UNITS - 1}"),
-        (Classifier(), "features", {"sets": {"last": [-1]}}, ArgumentError, "asked to silence"),
+        (Classifier(), "features", {"sets": {"last": [-1]}}, ArgumentError, "cannot silence"),
         (Classifier(), "features", {"targets": [0]}, ArgumentError, "26 images, but 1 targets"),
         (Classifier(), "features", {"batch_size": 0}, ArgumentError, "batch_size"),
         (Classifier(), "missing", {}, LayerError, "no layer 'missing'"),

@@ -126,7 +126,7 @@ def test_figures_show_the_rows(run: nd.Dissection) -> None:
         assert drawn_lines["total"] == ([row[along] for row in rows], [row["unique"] for row in rows])
         assert drawn_lines["object"][1] == [row["object"] for row in rows]
         assert ax.get_xscale() == "log"
-    with pytest.raises(ArgumentError, match="no curve of layer '9'; there are '0', '3'"):
+    with pytest.raises(ArgumentError, match="no curve for layer '9', only for '0', '3'"):
         found.plot("9", "quantile")
     with pytest.raises(ArgumentError, match="along"):
         found.plot("3", "time")

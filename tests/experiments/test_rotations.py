@@ -222,10 +222,10 @@ def test_resume_and_shards_end_with_the_same_bytes(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "error", "words"),
     [
-        ({"seeds": 0}, ArgumentError, "at least one"),
-        ({"seeds": []}, ArgumentError, "at least one"),
+        ({"seeds": 0}, ArgumentError, "one or more"),
+        ({"seeds": []}, ArgumentError, "one or more"),
         ({"seeds": [1, 1]}, ArgumentError, "different"),
-        ({"seeds": [-1]}, ArgumentError, "not negative"),
+        ({"seeds": [-1]}, ArgumentError, "non-negative"),
         ({"alphas": (0.5, 0.5)}, ArgumentError, "differ"),
         ({"alphas": (0.1234567, 0.1234568)}, ArgumentError, "first six digits"),
         ({"alphas": (float("nan"),)}, ArgumentError, "finite"),

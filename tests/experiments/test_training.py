@@ -89,7 +89,7 @@ def test_errors(tmp_path: Path) -> None:
     (path,) = save(tmp_path, "1.pth")
     (tmp_path / "again").mkdir()
     for paths in ([], [path, *save(tmp_path / "again", "1.pth")]):
-        with pytest.raises(ArgumentError, match="different names, at least one"):
+        with pytest.raises(ArgumentError, match="at least one checkpoint, all with different names"):
             nd.dissect_series(two_layers(), paths, DATA, "0", **OPTIONS)
     with pytest.raises(ModelError, match="no such file"):
         nd.dissect_series(two_layers(), [tmp_path / "2.pth"], DATA, "0", **OPTIONS)

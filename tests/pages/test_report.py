@@ -200,7 +200,7 @@ def test_results_with_nothing_to_show(tmp_path, browse, given):
     assert "No unit of this layer detects a concept" in page.locator("main").inner_text()
     page.get_by_role("link", name="2", exact=True).click()
     text = page.locator("main").inner_text()
-    assert "no peaks were kept" in text if "thresholds" in given else "does the unit exceed its threshold" in text
+    assert "no peaks were kept" in text if "thresholds" in given else "does not exceed its threshold" in text
 
 
 def test_a_table_alone(tmp_path):
@@ -229,7 +229,7 @@ def test_bad_arguments(tmp_path):
         nd.report(result, out, compare={name: result[name]})
     with pytest.raises(ArgumentError, match="nothing to report"):
         nd.report(Dissection({}), out)
-    with pytest.raises(ArgumentError, match="of 12 images"):
+    with pytest.raises(ArgumentError, match="on 12 images"):
         nd.report(result, out, data=Scenes(images=8))
     with pytest.raises(ArgumentError, match="is not the data set"):
         nd.report(Dissection(result.layers, {"data": {"fingerprint": "00"}}), out, data=Scenes())

@@ -14,5 +14,5 @@ def __getattr__(name: str) -> Any:
     if name == "demo" or name.startswith("__"):  # the module itself, on its way in
         raise AttributeError(name)
     value = getattr(import_module(".demo", __name__), name)
-    warnings.warn(f"import {name} from netdissect_fast.demo.demo, where it is now", DeprecationWarning, stacklevel=2)
+    warnings.warn(f"{name} has moved: import it from netdissect_fast.demo.demo", DeprecationWarning, stacklevel=2)
     return value

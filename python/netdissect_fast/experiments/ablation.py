@@ -107,7 +107,7 @@ def ablate(
     if batch_size < 1:
         raise ArgumentError(f"batch_size must be at least 1, got {batch_size}")
     if own_inputs(data) is not None:
-        raise ArgumentError("the data set gives the network's inputs itself, such as latents: nothing is classified")
+        raise ArgumentError("the data set provides the network's inputs itself, such as latents: nothing is classified")
     where, prepare = device_and_dtype(model, "auto"), preprocess or from_model(model)
     right: list[Int64Array] = []
     plain: list[Int64Array] = []
@@ -146,14 +146,16 @@ def silenced(model: nn.Module, layer: str | nn.Module, units: Sequence[int]) -> 
 
     ((name, ref),) = resolve_layers(model, layer).items()
     if ref.occurrence is not None or ref.key is not None:
-        raise LayerError(f"layer {name!r} cannot be silenced in one of its calls or outputs: give {ref.path!r}")
+        raise LayerError(f"layer {name!r} cannot be silenced in only one of its calls or outputs: give {ref.path!r}")
     chosen = torch.as_tensor(list(units), dtype=torch.long)
 
     def hook(module: nn.Module, inputs: Any, output: Any) -> Tensor:
         if not isinstance(output, torch.Tensor) or output.ndim not in (2, 4):
-            raise LayerError(f"layer {name!r} gives no [B, units] or [B, units, height, width]: it cannot be silenced")
+            raise LayerError(
+                f"layer {name!r} does not return [B, units] or [B, units, height, width]: it cannot be silenced"
+            )
         if len(chosen) and not 0 <= int(chosen.min()) <= int(chosen.max()) < output.shape[1]:
-            raise ArgumentError(f"layer {name!r} has units 0 to {output.shape[1] - 1}; asked to silence {units}")
+            raise ArgumentError(f"layer {name!r} has units 0 to {output.shape[1] - 1}; cannot silence {units}")
         return output.index_fill(1, chosen.to(output.device), 0)
 
     handle = ref.module.register_forward_hook(hook)
@@ -169,5 +171,5 @@ def _answers(model: nn.Module, batch: Tensor) -> Int64Array:
     with torch.no_grad():
         output = outputs(model, batch)
     if not isinstance(output, torch.Tensor) or not output.numel() or not output.ndim or len(output) < len(batch):
-        raise ModelError(f"the model gives a {type(output).__name__}; ablation needs a row of scores for each image")
+        raise ModelError(f"the model returns a {type(output).__name__}; ablation needs a row of scores for each image")
     return np.asarray(output[: len(batch)].reshape(len(batch), -1).argmax(1).cpu().numpy(), np.int64)

@@ -76,7 +76,7 @@ class Curve:
         other, value = fixed[along]
         rows = [row for row in self.rows if row["layer"] == layer and row[other] == value]
         if not rows:
-            raise ArgumentError(f"there is no curve of layer {layer!r}; there are {', '.join(map(repr, self.layers))}")
+            raise ArgumentError(f"there is no curve for layer {layer!r}, only for {', '.join(map(repr, self.layers))}")
         names = list(rows[0])[list(rows[0]).index("unique") + 1 :]
         series = {"total": [row["unique"] for row in rows], **{name: [row[name] for row in rows] for name in names}}
         label = "quantile" if along == "quantile" else "IoU threshold"

@@ -121,7 +121,7 @@ def explain(
     if maps.shape[1:] != layer.grid.size:
         raise ArgumentError(
             f"layer {layer.name!r} has maps of {maps.shape[1:]} here, {layer.grid.size} in the result: "
-            "give the image the size that the run had (preprocess)"
+            "give the image the size used in the run (preprocess)"
         )
     contribution = (maps * gradient).sum(axis=(1, 2), dtype=np.float64)
     pooled = maps.mean(axis=(1, 2), dtype=np.float64)
@@ -162,7 +162,7 @@ def _gradient(
 
     def cut(module: nn.Module, inputs: Any, output: Any) -> Tensor:
         if kept or not isinstance(output, torch.Tensor):
-            raise LayerError(f"layer {layer!r} must run once and give one tensor, to be explained by its units")
+            raise LayerError(f"layer {layer!r} must run once and return one tensor to be explained by its units")
         kept.append(output.detach().clone().requires_grad_())
         return kept[0].clone()  # what follows may change it in place
 
@@ -171,7 +171,7 @@ def _gradient(
         with evaluating(network), torch.enable_grad():
             output = outputs(model, batch)
             if not isinstance(output, torch.Tensor) or not output.numel() or output.numel() % len(batch):
-                raise ModelError(f"the model gives a {type(output).__name__}; an explanation needs a row of scores")
+                raise ModelError(f"the model returns a {type(output).__name__}; an explanation needs a row of scores")
             scores = output.reshape(len(batch), -1)[0]
             target = int(scores.argmax()) if target is None else target
             if not 0 <= target < len(scores):
@@ -179,7 +179,9 @@ def _gradient(
             if not kept:
                 raise LayerError(f"layer {layer!r} did not run")
             if not scores.requires_grad:
-                raise LayerError(f"output {target} does not depend on layer {layer!r}, or runs without gradients")
+                raise LayerError(
+                    f"output {target} does not depend on layer {layer!r}, or is computed without gradients"
+                )
             (gradient,) = torch.autograd.grad(scores[target], kept, allow_unused=True)
     finally:
         handle.remove()

@@ -62,7 +62,7 @@ def null(
     for layer in run.values():
         layer.require_peaks()
     if out is not None and list(read_json(Path(out) / "run.json").get("layers", ())) != list(run):
-        raise ArgumentError(f"{out} is not the folder of this run: it has other layers")
+        raise ArgumentError(f"{out} is not the folder of this run: it has different layers")
     sources = saved(run, data, backend, threads, cache)
     labels = sources.labels
     pairings = [shuffled(labels, run.vocabulary, np.random.default_rng([seed, n])) for n in range(repeats + 1)]

@@ -56,7 +56,9 @@ def _planes(rotation: Float64Array) -> tuple[Float64Array, list[tuple[int, int, 
             half.append(place)
         place += 1
     if len(half) % 2:
-        raise ArgumentError("a reflection, whose determinant is -1, has no way from the identity to it")
+        raise ArgumentError(
+            "this matrix is a reflection (determinant -1): no path of rotations leads to it from the identity"
+        )
     return z, planes + [(one, two, np.pi) for one, two in zip(half[::2], half[1::2], strict=True)]
 
 

@@ -70,9 +70,7 @@ class Rotation:
         means = [row for row in self.means(iou_threshold) if row["layer"] == layer]
         means.sort(key=lambda row: float(row["alpha"]))
         if not means:
-            raise ArgumentError(
-                f"layer {layer!r} was not rotated; there are {', '.join({key[0] for key in self.views})}"
-            )
+            raise ArgumentError(f"layer {layer!r} was not rotated, only {', '.join({key[0] for key in self.views})}")
         names = {"total": "unique", **{name: name for name in self.result.vocabulary.categories}}
         series = {name: [row[column] for row in means] for name, column in names.items()}
         alphas = [row["alpha"] for row in means]
@@ -134,11 +132,13 @@ def rotate(
     chosen = list(range(seeds)) if isinstance(seeds, int) else list(seeds)
     turned = [float(alpha) for alpha in alphas if alpha]
     if not chosen or min(chosen) < 0 or len(set(chosen)) < len(chosen):
-        raise ArgumentError(f"seeds must be at least one, different and not negative; got {seeds}")
+        raise ArgumentError(f"seeds must be one or more different, non-negative numbers; got {seeds}")
     if not np.isfinite(turned).all() or len({f"{alpha:g}" for alpha in turned}) < len(turned):
-        raise ArgumentError(f"alphas must be finite, and differ in their first six digits; got {alphas}")
+        raise ArgumentError(f"alphas must be finite and differ in their first six digits; got {alphas}")
     if "transform" in options:
-        raise ArgumentError("rotate() has its own transforms: rotate a transformed layer by dissect(transform=...)")
+        raise ArgumentError(
+            "rotate() sets its own transforms: to rotate a transformed layer, use dissect(transform=...)"
+        )
     names = {f"alpha {alpha:g} seed {seed}": (alpha, seed) for alpha in turned for seed in chosen}
     transforms = {"alpha 0": None, **{name: Turn(*which) for name, which in names.items()}}
     found = list(resolve_layers(model, layers))

@@ -95,7 +95,7 @@ def dissect_series(
     numbers = {Path(path): re.findall(r"\d+", Path(path).stem) for path in checkpoints}
     names = [path.stem for path in numbers]
     if not names or len(set(names)) < len(names):
-        raise ArgumentError(f"expected checkpoints of different names, at least one; got {names}")
+        raise ArgumentError(f"expected at least one checkpoint, all with different names; got {names}")
     paths = sorted(numbers, key=lambda path: (int(numbers[path][-1]) if numbers[path] else -1, path.name))
     steps = [int(numbers[path][-1]) for path in paths] if all(numbers.values()) else []
     results = {}

@@ -109,7 +109,7 @@ def _require_possible(images: int, columns: int, size: int) -> None:
     side = max(size, _NARROWEST)
     width, height = _extent(images, columns, (side, side))
     if not possible_size(height, width):
-        raise ArgumentError(f"the sheet would have {width} × {height} pixels: ask for fewer or smaller images")
+        raise ArgumentError(f"the sheet would be {width} × {height} pixels: ask for fewer or smaller images")
 
 
 def _sheet(cells: list[Cell], columns: int, title: str, subtitle: str) -> Image:

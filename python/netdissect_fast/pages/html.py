@@ -59,7 +59,7 @@ class Shared:
         """From a run and what is shown of it."""
         categories = dict.fromkeys(name for layer in layers for name in layer.table.vocabulary.categories)
         title = str(dissection.run.get("model") or layers[0].name)
-        facts = {**run_facts(dissection), "A detector has": f"IoU > {iou_threshold:g}"}
+        facts = {**run_facts(dissection), "Detector threshold": f"IoU > {iou_threshold:g}"}
         return cls(
             title, facts, layers, concepts, plot.category_colours(list(categories)), data, look, f"{iou_threshold:g}"
         )
@@ -154,8 +154,8 @@ def _write_layer(site: Site, shared: Shared, layer: Layer, names: list[str]) -> 
         "Counted in every category": f"{layer.per_category[0]} detectors, {layer.per_category[1]} unique",
         "Chance level": f"{layer.chance:.4f} (median IoU of a random mask)"
         if layer.chance == layer.chance
-        else "not known",
-        "Thresholds T": "{:.4g} to {:.4g}".format(*layer.thresholds) if layer.thresholds else "not known",
+        else "unknown",
+        "Thresholds T": "{:.4g} to {:.4g}".format(*layer.thresholds) if layer.thresholds else "unknown",
     }
     strips = [len(images) for images, _ in layer.tops] if layer.tops and shared.data is not None else None
     site.page(
@@ -176,14 +176,14 @@ def _by_chance(layer: Layer) -> str:
 
 def _grid_facts(layer: Layer) -> dict[str, str]:
     if layer.result is None:
-        return {"Units": str(len(layer.rows)), "Source": "a table of units, without the run"}
+        return {"Units": str(len(layer.rows)), "Source": "a table of units, without its run"}
     grid = layer.result.grid
     return {"Units": f"{len(layer.rows)} of {grid.size[0]} × {grid.size[1]}", "Grid, in input pixels": str(grid)}
 
 
 def _why_no_pictures(shared: Shared, layer: Layer) -> str:
     if layer.result is None:
-        return "There are no pictures: only this table is known, not the run."
+        return "There are no pictures: this is only a table, without its run."
     if layer.result.peaks is None:
         return "There are no pictures: thresholds were given, so no peaks were kept."
     return "There are no pictures: the report was made without the data set." if shared.data is None else ""
@@ -194,10 +194,10 @@ def _write_units(site: Site, shared: Shared, layer: Layer) -> None:
         row = layer.rows[u]
         images = list(_top_images(shared, layer, u))
         facts = {
-            "Label": f"{row.label} ({row.category})" if row.label else "none: it meets no concept",
+            "Label": f"{row.label} ({row.category})" if row.label else "none: it overlaps no concept",
             "IoU": f"{row.iou:.4f}",
             "Chance": f"{row.chance:.4f}",
-            **({} if layer.table.q is None else {"q (share of chance)": f"{row.q:.3g}"}),
+            **({} if layer.table.q is None else {"q (false discovery rate)": f"{row.q:.3g}"}),
             "Detector": "yes" if row.detector else "no",
             "Rank": f"{place + 1} of {len(layer.rows)}",
             "Threshold T": f"{row.threshold:.6g}",
@@ -209,7 +209,7 @@ def _write_units(site: Site, shared: Shared, layer: Layer) -> None:
             next=layer.page(layer.ranked[place + 1]) if place + 1 < len(layer.ranked) else None,
             images=images, heat=shared.look.heat_map, top=layer.top_concepts(u), histogram=layer.histogram(u),
             neighbours=layer.neighbours(u),
-            no_images=_why_no_pictures(shared, layer) or "On no image does the unit exceed its threshold.",
+            no_images=_why_no_pictures(shared, layer) or "The unit does not exceed its threshold on any image.",
         )  # fmt: skip
 
 

@@ -49,7 +49,7 @@ class Report:
         milliseconds, kilobytes = 1e3 * self.seconds / self.units, self.bytes / 1e3 / self.units
         return (
             f"{self.units} units, {self.pictures} strips of pictures, {self.drawn} of them drawn now; "
-            f"{self.bytes / 1e6:.1f} MB in {self.seconds:.1f} s: {kilobytes:.0f} kB and {milliseconds:.0f} ms a unit"
+            f"{self.bytes / 1e6:.1f} MB in {self.seconds:.1f} s: {kilobytes:.0f} kB and {milliseconds:.0f} ms per unit"
         )
 
 
@@ -147,10 +147,10 @@ def _layers(
     own = {result.name: result} if isinstance(result, UnitTable) else {name: one.table for name, one in result.items()}
     others = {name: one if isinstance(one, UnitTable) else one.table for name, one in compare.items()}
     if both := own.keys() & others.keys():
-        raise ArgumentError(f"the report would have two layers {min(both)!r}: call the one to compare something else")
+        raise ArgumentError(f"the report would have two layers named {min(both)!r}: rename the one to compare")
     tables = {name: replace(table, name=name) for name, table in {**own, **others}.items()}
     if not tables or not all(map(len, tables.values())):
-        raise ArgumentError("there is nothing to report: a layer has no units, or there is no layer")
+        raise ArgumentError("there is nothing to report: there are no layers, or one has no units")
     folders = layer_folders(tables)
     known = result.layers if isinstance(result, Dissection) else {}
     return [Layer(table, f"layers/{folders[name]}", iou_threshold, known.get(name)) for name, table in tables.items()]
@@ -163,7 +163,9 @@ def _data_of(dissection: Dissection, data: ConceptDataset | None) -> ConceptData
         data = dissection.data if dissection.data is not None else data_of_run(dissection.run)
     for name, layer in dissection.items():
         if layer.peaks is not None and layer.peaks.images != len(data):
-            raise ArgumentError(f"layer {name!r} is of {layer.peaks.images} images, {data!r} has {len(data)}")
+            raise ArgumentError(
+                f"layer {name!r} was dissected on {layer.peaks.images} images, but {data!r} has {len(data)}"
+            )
     return data
 
 

@@ -146,8 +146,8 @@ def _require_space(out: Path, plans: Iterable[LayerPlan], images: int, quantile:
     free = shutil.disk_usage(out).free
     if free < least:
         raise OutputError(
-            f"cannot write {out}: the result will need at least {least / 1e6:.0f} MB, but {free / 1e6:.0f} MB are free; "
-            "free some space, choose a different --out, or dissect fewer layers or units"
+            f"cannot write {out}: the result will need at least {least / 1e6:.0f} MB, but {free / 1e6:.0f} MB are "
+            "free; free some space, choose a different --out, or dissect fewer layers or units"
         )
 
 

@@ -1,4 +1,4 @@
-// Sorting, filtering, search and keys of a report. Every page is whole without it; what is shown stands in the URL.
+// Sorting, filtering, search and keys of a report. Every page is complete without it; the URL holds what is shown.
 "use strict";
 
 (() => {
@@ -40,7 +40,7 @@
     return Object.fromEntries(names.map((name) => [name, query.get(name) ?? ""]));
   }
 
-  // Numbers by size, words by the alphabet; what is not known comes last.
+  // Numbers sort by size, words alphabetically; unknown values come last.
   function value(row, key) {
     const shown = cell(row, key).dataset.value ?? cell(row, key).textContent.trim();
     if (shown === "–") return null;
@@ -65,7 +65,7 @@
     sorted = order;
   }
 
-  // The rows shown, in groups: the browser lays out those that are near the screen. Rows not shown leave the page.
+  // Put the rows shown into groups: the browser lays out only those near the screen. Other rows leave the page.
   function arrange(shown) {
     const present = [...table.querySelectorAll("tbody tr")];
     if (present.length === shown.length && shown.every((one, i) => one.row === present[i])) return;
@@ -101,7 +101,7 @@
     form.querySelector("output").textContent = `${shown.length} of ${rows.length}`;
   }
 
-  // A step that Back undoes; while typing, the same step is rewritten.
+  // Change what is shown, as a step that Back undoes; while typing, the same step is rewritten.
   function go(change, typing = false) {
     if (Object.entries(change).every(([name, set]) => state[name] === set)) return;
     state = { ...state, ...change };
@@ -119,7 +119,7 @@
     }
   }
 
-  // A link to a unit shows it, whatever is filtered away.
+  // A link to a unit shows it, even if a filter hides it.
   function reveal() {
     const name = unescaped(location.hash.slice(1));
     const target = rows.find((one) => one.row.id === name)?.row ?? document.getElementById(name);
