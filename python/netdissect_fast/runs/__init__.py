@@ -1,4 +1,4 @@
-"""How a dissection is carried out: plans of layers, collecting, checkpoints, shards, ranks, estimates.
+"""The carrying out of a dissection: plans of layers, collectors, checkpoints, shards, ranks, estimates.
 
-Joins network, data and scoring; used by dissection, experiments and commands.
+Combines network, data and scoring; used by dissection, experiments and commands.
 """

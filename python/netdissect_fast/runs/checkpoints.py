@@ -1,4 +1,4 @@
-"""What of a run is done, what is left for this process, and checkpoints on the way."""
+"""Checkpoints of a run: which images are done, which are left for this process, and when to save."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ from .ranks import Ranks
 from .records import ResumeWarning
 from .spans import Span, missing, portion, shard_of
 
-Shard = tuple[int, int]  # number from 0, of how many
+Shard = tuple[int, int]  # (index from 0, number of shards)
 
-_SHARE = 20  # times as long as the last checkpoint took until the next, at least
+_SHARE = 20  # the next checkpoint is due after at least this many times what the last one took
 
 
 @dataclass
 class Checkpoints:
-    """The images of a run.
+    """The images of a run: those done and those to do.
 
-    todo     spans left for this process, in whole batches
-    parts   what is there already, on rank 0
+    todo    spans left for this process, in whole batches
+    parts   existing parts, on rank 0; empty on the others
     """
 
     out: Path | None
@@ -49,13 +49,13 @@ class Checkpoints:
         self._due = time.monotonic() + self.every
 
     def load(self) -> list[dict[str, Collected]]:
-        """What the parts hold, by layer. DataError where one is broken."""
+        """Return the contents of each part, by layer. Raises DataError if one is broken."""
         return [part.collected() for part in self.parts]
 
     def reached(self, span: Span, last: int, collected: Callable[[], Mapping[str, Collected]]) -> None:
-        """Note that the images of ``span`` up to ``last`` are done: now and then, and at the end of a shard, on disk.
+        """Note that the images of ``span`` up to ``last`` are done; write them to disk if due or at the end of a shard.
 
-        A checkpoint that cannot be written is a ResumeWarning, the end of a shard an OutputError.
+        If a checkpoint cannot be written, that is a ResumeWarning; at the end of a shard it is an OutputError.
         """
         ended = self.shard is not None and last == span.last
         if self.out is None or not (ended or time.monotonic() >= self._due):
@@ -72,12 +72,12 @@ class Checkpoints:
         self._due = time.monotonic() + (max(self.every, _SHARE * took) if self.every else 0)
 
     def save(self, result: Dissection, ranks: Ranks) -> None:
-        """Write the result on rank 0, then remove all parts. OutputError on every rank where that fails."""
+        """Write the result on rank 0, then remove all parts. Raises OutputError on every rank if that fails."""
         out = self.out
         if out is not None:
             ranks.once(lambda: result.save(out))
             ranks.once(lambda: remove_parts(out))
-            if self._written is not None:  # on a machine of its own
+            if self._written is not None:  # this rank's machine may have its own disk
                 remove_tree(self._written)
 
 
@@ -94,7 +94,8 @@ def begin(
 ) -> Iterator[Checkpoints]:
     """Hold the run's folder, and find what is done and what is left.
 
-    Raises InUse, OutputError, DataError for a broken part, ResumeMismatch where one is of another run; on every rank.
+    Raises InUse, OutputError, DataError for a broken part, ResumeMismatch if one belongs to a different run; on every
+    rank.
     """
     images, batch_size = record["data"]["images"], record["settings"]["batch_size"]
     whole = Span(0, images) if shard is None else shard_of(images, batch_size, *shard)
@@ -120,7 +121,7 @@ def begin(
 
 @contextmanager
 def _writer(out: Path, shard: Shard | None) -> Iterator[None]:
-    """Be the only writer of a run's folder, or of a shard in it while nobody writes the whole."""
+    """Be the only writer of a run's folder, or of a shard in it if nobody is writing the whole run."""
     if shard is None:
         with only_writer(out):
             require_no_shards(out)
@@ -132,13 +133,13 @@ def _writer(out: Path, shard: Shard | None) -> Iterator[None]:
 
 
 def require_no_shards(out: Path) -> None:
-    """Raise InUse where a shard of the run is being written."""
+    """Raise InUse if a shard of the run is being written."""
     for lock in (out / PARTS).glob(".shard-*.lock"):
         require_unheld(lock.parent, lock.name)
 
 
 def _require_space(out: Path, plans: Iterable[LayerPlan], images: int, quantile: str | None) -> None:
-    """Raise OutputError where not even the values above the thresholds would fit, which is the least a result holds."""
+    """Raise OutputError if not even the values above the thresholds would fit: the least that a result holds."""
     if quantile is None:
         return
     ranks = ((plan.units, tail_rank(quantile, images * plan.grid.size[0] * plan.grid.size[1])) for plan in plans)
@@ -152,7 +153,7 @@ def _require_space(out: Path, plans: Iterable[LayerPlan], images: int, quantile:
 
 
 def checked_shard(shard: Any, out: Path | None) -> Shard | None:
-    """The shard asked for. ArgumentError where it is none, or the run has no folder."""
+    """Return the requested shard. Raises ArgumentError if it is not valid, or the run has no folder."""
     if shard is None:
         return None
     try:

@@ -1,4 +1,4 @@
-"""What a run collects of a layer, batch by batch, and how that becomes the layer's result."""
+"""Collectors: what a run gathers from a layer, batch by batch, and how that becomes the layer's result."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Counting:
     """How the layers of a run are collected and counted.
 
     data      images and vocabulary
-    labels    returns the packed labels of all images, waited for
+    labels    waits for the packed labels of all images and returns them
     """
 
     data: ConceptDataset
@@ -45,45 +45,45 @@ class Counting:
 
     @property
     def vocabulary(self) -> Vocabulary:
-        """The concepts."""
+        """The concepts of the data set."""
         return self.data.vocabulary
 
 
 class Collected(ABC):
-    """What has been collected of one layer, of some images: peaks, or sums if thresholds were given."""
+    """What has been collected from one layer on some images: peaks, or sums if thresholds were given."""
 
     def __init__(self, plan: LayerPlan) -> None:
         self.plan = plan
 
     @staticmethod
     def begin(plan: LayerPlan, counting: Counting) -> Collected:
-        """Return what will be collected of a layer, so far of no image."""
+        """Return an empty collector for a layer."""
         return _kind(plan).empty(plan, counting)
 
     @staticmethod
     def load(path: Path, plan: LayerPlan, span: Span) -> Collected:
-        """Read what ``save`` wrote of these images. DataError if the file is missing, broken or of other images."""
+        """Read what ``save`` wrote. Raises DataError if the file is missing, broken or not of these images."""
         return _kind(plan).read(path, plan, span)
 
     def add(self, maps: Tensor, first_image: int, counting: Counting) -> None:
-        """Take in the maps [B, U, H, W] of consecutive images. ActivationError for NaN or infinity."""
+        """Add the maps [B, U, H, W] of consecutive images. Raises ActivationError for NaN or infinity."""
         if self.plan.chosen is not None:
             maps = maps[:, self.plan.chosen.tolist()]
         with self._errors_named(counting.data):
             self._add(maps, first_image, counting)
 
     def settle(self, counting: Counting) -> None:
-        """Take over what a device still holds back; ActivationError as for ``add``."""
+        """Fetch what a device still holds back. Raises ActivationError as ``add`` does."""
         with self._errors_named(counting.data):
             self._settle()
 
     @abstractmethod
     def compact(self) -> None:
-        """Drop what the images so far make superfluous, as before a checkpoint."""
+        """Drop what the images so far have made superfluous, as is done before a checkpoint."""
 
     @contextmanager
     def _errors_named(self, data: ConceptDataset) -> Iterator[None]:
-        """Give a kernel's NonFiniteError the names of layer, unit and image."""
+        """Add the names of layer, unit and image to a kernel's NonFiniteError."""
         try:
             yield
         except NonFiniteError as error:
@@ -110,7 +110,7 @@ class Collected(ABC):
     def finish(cls, parts: Sequence[Self], counting: Counting, ranks: Ranks) -> LayerResult:
         """Return the result of a layer from parts of disjoint images, here and on the other ranks.
 
-        ``parts`` are at least one, and used up. On ranks other than 0 the result has no peaks.
+        ``parts`` holds at least one part, and they are used up. On ranks other than 0 the result has no peaks.
         """
 
     @abstractmethod
@@ -121,7 +121,7 @@ class Collected(ABC):
 
 
 class CollectedPeaks(Collected):
-    """Peaks, from which thresholds follow once all images have been seen."""
+    """Peaks, from which thresholds are found once all images have been seen."""
 
     def __init__(self, plan: LayerPlan, peaks: Peaks) -> None:
         super().__init__(plan)
@@ -168,7 +168,7 @@ class CollectedPeaks(Collected):
 
 
 class CollectedSums(Collected):
-    """Sums over images for thresholds that were given: counted as the maps come, or read from a part."""
+    """Sums over images at given thresholds: counted as the maps arrive, or read from a part."""
 
     def __init__(self, plan: LayerPlan, counted: Counter | Sums) -> None:
         super().__init__(plan)
@@ -182,7 +182,7 @@ class CollectedSums(Collected):
 
     @classmethod
     def read(cls, path: Path, plan: LayerPlan, span: Span) -> Self:
-        """See Collected. What the file says of the labels, as older versions wrote, is not used."""
+        """See Collected. What the file says about labels, which older versions wrote, is not used."""
         arrays, _ = read_arrays(path)
         try:
             sums = Sums(arrays["intersection"], arrays["unit_area"])
@@ -220,7 +220,7 @@ class CollectedSums(Collected):
         counter.add(crops, first_image, first_image + len(maps), backend)
 
     def _settle(self) -> None:
-        pass  # the accumulators are asked when the sums are
+        pass  # the accumulators are read when the sums are
 
 
 def finish_layer(parts: Sequence[Collected], counting: Counting, ranks: Ranks) -> LayerResult:

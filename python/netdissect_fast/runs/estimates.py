@@ -1,4 +1,4 @@
-"""estimate(): what a run of dissect() will need, from a few batches of its images; nothing is written."""
+"""estimate(): the memory and time that a run of dissect() will need, from a few batches; nothing is written."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ if TYPE_CHECKING:
     from ..network.hooks import Transforms
     from ..network.layers import Layers
 
-_FEWEST = 8  # activations above a threshold that a share is estimated from
+_FEWEST = 8  # activations above a threshold, from which a share is estimated
 _LARGEST = Fraction(999_999, 1_000_000)  # quantile
-_HEADER = 16  # bytes of a crop beside its values
+_HEADER = 16  # bytes of a crop in addition to its values
 
 
 @dataclass(frozen=True)
 class LayerEstimate:
-    """What one layer will need; bytes.
+    """What one layer will need, in bytes.
 
-    units, grid    U, and where the H×W positions sit on the input
+    units, grid    U, and where the H×W positions lie on the input
     dense_bytes    all its activations in float32, which are never held
     store_bytes    the peaks at the end
     peak_bytes     the peaks at any time, at most
@@ -61,9 +61,9 @@ class Estimate:
     """What a run will need.
 
     layers         by name
-    images         of the data set; ``sampled``: that this is estimated from
-    label_bytes    packed labels, on disk and mapped; ``labels_cached``: they are there already, and this is their size
-    seconds        of "labels" (packing, beside the rest), "forward" (loading and the network), "keep" and "count"
+    images         in the data set; ``sampled``: how many of them the estimate is based on
+    label_bytes    packed labels, on disk and mapped; ``labels_cached``: they exist already, and this is their size
+    seconds        for "labels" (packing, in parallel), "forward" (loading and the network), "keep" and "count"
     """
 
     layers: Mapping[str, LayerEstimate]
@@ -74,7 +74,7 @@ class Estimate:
     seconds: Mapping[str, float]
 
     def __str__(self) -> str:
-        """A table for a terminal."""
+        """Return a table for a terminal."""
         titles = ("layer", "units", "grid", "store", "at most", "counters", "dense")
         rows = [
             (e.name, str(e.units), "×".join(map(str, e.grid.size)), *map(_size, (e.store_bytes, e.peak_bytes)),
@@ -91,7 +91,7 @@ class Estimate:
         return "\n".join([head, "", *table, "", labels, f"time: {total} ({parts})"])
 
     def to_json(self) -> dict[str, Any]:
-        """The same for programs; bytes and seconds."""
+        """Return the same for programs, in bytes and seconds."""
         layers = {name: {**vars(layer), "grid": layer.grid.to_json()} for name, layer in self.layers.items()}
         return {**vars(self), "layers": layers, "seconds": dict(self.seconds)}
 
@@ -119,15 +119,15 @@ def estimate(
 ) -> Estimate:
     """Estimate memory and time of ``dissect`` with the same arguments, from a few batches; writes nothing.
 
-    ``batches`` are spread over the data set; the first runs once more beforehand, not timed. The store is estimated
+    ``batches`` are spread over the data set; the first is also run once beforehand, untimed. The store is estimated
     from the peaks of these images at their own quantile: their thresholds may be far from those of all images,
-    but the share of activations that is kept hardly depends on it. The other arguments are those of ``dissect``,
+    but the share of activations that is kept hardly depends on that. The other arguments are those of ``dissect``,
     whose errors are raised here too.
 
     Returns
     -------
     Estimate
-        print it for a table.
+        print it to get a table.
     """
     exact = exact_quantile(quantile)
     if batches < 1:
@@ -179,12 +179,12 @@ def estimate(
 
 
 class _Sampled:
-    """One layer's peaks of the sampled images: at their own quantile, and at twice as much (before a pruning)."""
+    """One layer's peaks on the sampled images: at their own quantile, and at twice that (before pruning)."""
 
     def __init__(self, plan: LayerPlan, quantile: Fraction, counting: Counting) -> None:
         self.plan, self.quantile, self.seconds = plan, quantile, 0.0
         positions = len(counting.data) * plan.grid.size[0] * plan.grid.size[1]
-        # Of small maps few images hold hardly a position above T: there a larger share is kept, and scaled down.
+        # With small maps, a few images have hardly any position above T: then keep a larger share, and scale it down.
         self.above = above = min(max(_FEWEST, round(quantile * positions)), max(1, positions // 2 - 1))
         self.counting, self.unpruned_counting = (
             replace(counting, quantile=min(Fraction(n * above, positions), _LARGEST)) for n in (1, 2)
@@ -199,7 +199,7 @@ class _Sampled:
         self.seconds += time.perf_counter() - begun
 
     def estimate(self, data: ConceptDataset) -> LayerEstimate:
-        """For all of ``data``; counts the sample, to be timed."""
+        """Return the estimate for all of ``data``; counts the sample, so that the caller can time it."""
         counts = finish_layer([self.kept], self.counting, SingleRank()).counts
         self.unpruned.peaks.finish()
         grid, units = self.plan.grid, self.plan.units
@@ -219,7 +219,7 @@ class _Sampled:
 
 
 def _spread(data: ConceptDataset, size: int, batches: int) -> Subset:
-    """Some of the full batches that a run would see, evenly spread."""
+    """Return some of the full batches that a run would see, evenly spread."""
     there = len(data) // size
     batches = min(batches, there)
     numbers = [(2 * i + 1) * there // (2 * batches) for i in range(batches)]
@@ -227,7 +227,7 @@ def _spread(data: ConceptDataset, size: int, batches: int) -> Subset:
 
 
 def _now(device: torch.device) -> float:
-    """Seconds, once the device has done what it was told to."""
+    """Return the time in seconds, once the device has finished its work."""
     if device.type == "cuda":
         import torch
 

@@ -1,4 +1,4 @@
-"""merge(): the result of a run from the parts that its shards left; the network is not needed."""
+"""merge(): the result of a run from the parts that its shards wrote; the network is not needed."""
 
 from __future__ import annotations
 
@@ -32,30 +32,30 @@ def merge(
     cache: str | Path | None = None,
     progress: bool = False,
 ) -> Dissection:
-    """Put the shards of a run together, exactly as if one process had seen all images.
+    """Merge the shards of a run, exactly as if one process had seen all images.
 
     Parameters
     ----------
     folders :
-        the ``out`` of the shards: one folder, or several where each machine had its own.
+        the ``out`` of the shards: one folder, or several if each machine had its own.
     out :
-        folder to write the result to; default: the folder of the shards, if it is one. The shards are removed
-        from there, and left alone in other folders.
+        folder to write the result to; default: the folder of the shards, if there is only one. Shards are removed
+        from this folder, and left alone in others.
     data :
-        the data set, or the folder where it is now; default: where the shards found it.
+        the data set, or its current folder; default: where the shards found it.
     backend, threads, cache :
         as for ``dissect``.
     progress :
-        show a progress bar where labels are packed.
+        show a progress bar while labels are packed.
 
     Raises
     ------
     ArgumentError
-        shards are missing, come twice, or are of another data set than ``data``; the message says which.
+        shards are missing, are duplicated, or belong to a data set other than ``data``; the message says which.
     ResumeMismatch
-        a shard has other settings, model or data than the first.
+        a shard's settings, model or data differ from those of the first.
     DataError, InUse, OutputError
-        a shard is broken, or is still being written; the result cannot be written.
+        a shard is broken; a folder is still being written; the result cannot be written.
     """
     sources = [Path(folder) for folder in ([folders] if isinstance(folders, str | Path) else folders)]
     if not sources or (out is None and len(sources) > 1):
@@ -97,7 +97,7 @@ def merge(
 
 
 def _all_parts(folders: Sequence[Path]) -> list[Part]:
-    """The parts in all folders, which together must be one whole run."""
+    """Return the parts in all folders, which together must form one whole run."""
     parts = [part for folder in folders for part in find_parts(folder)]
     names = ", ".join(map(str, folders))
     if not parts:
@@ -118,7 +118,7 @@ def _all_parts(folders: Sequence[Path]) -> list[Part]:
 
 
 def _lacking(parts: Sequence[Part], gaps: Sequence[Span], images: int, batch_size: int) -> str:
-    """Which shards the missing images are of, where all parts were cut alike."""
+    """Return text that names the shards of the missing images; empty unless all parts were divided alike."""
     counts = {part.shard[1] if part.shard else 0 for part in parts}
     count = counts.pop()
     if counts or not count:

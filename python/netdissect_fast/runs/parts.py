@@ -1,10 +1,10 @@
-"""Parts of a run on disk: what was collected of some images, to be gone on with or put together.
+"""Parts of a run on disk: what was collected on some images, to resume from or to merge.
 
     OUT/parts/0000000-0004096/part.json                  record of the run, layers
-                              LAYER.safetensors          peaks, or counts where thresholds were given
+                              LAYER.safetensors          peaks, or counts if thresholds were given
 
-A part appears under its name when it is whole. A checkpoint is the part of all images so far of one process; the next
-takes its place, so of two parts that begin alike in one folder the longer holds the shorter.
+A part appears under its name once it is complete. A checkpoint is the part of all images so far of one process; the
+next replaces it, so if two parts in a folder begin at the same image, the longer includes the shorter.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _REMEDY = "Start over with --restart (resume=False), or choose a different --out
 
 @dataclass(frozen=True)
 class Part:
-    """A part on disk: images ``span`` of the run that ``record`` describes, perhaps of shard (i, n)."""
+    """A part on disk: images ``span`` of the run that ``record`` describes, from shard (i, n) if not None."""
 
     path: Path
     span: Span
@@ -44,7 +44,7 @@ class Part:
 
     @classmethod
     def read(cls, path: Path) -> Part:
-        """Read what ``save_part`` wrote, without the arrays. DataError where it is broken or of a later format."""
+        """Read what ``save_part`` wrote, without the arrays. Raises DataError if it is broken or of a later format."""
         file = path / "part.json"
         values = read_json(file)
         try:
@@ -62,7 +62,7 @@ class Part:
             raise DataError(file, f"does not describe a part of a run: {error!r}") from error
 
     def collected(self) -> dict[str, Collected]:
-        """What was collected, by layer. DataError where a file is missing, broken or of other images."""
+        """Return what was collected, by layer. Raises DataError if a file is missing, broken or of other images."""
         folders = layer_folders(self.plans)
         return {
             name: Collected.load(self.path / f"{folders[name]}.safetensors", plan, self.span)
@@ -78,9 +78,9 @@ def save_part(
     collected: Mapping[str, Collected],
     shard: tuple[int, int] | None = None,
 ) -> Path:
-    """Write a part into a run's folder, then remove shorter ones that begin alike; gives its folder.
+    """Write a part into a run's folder, then remove shorter ones that begin at the same image; return its folder.
 
-    OutputError where that fails; then the shorter ones are still there.
+    Raises OutputError if that fails; the shorter ones then remain.
     """
     folders = layer_folders(plans)
     path = out / PARTS / f"{span.first:07}-{span.last:07}"
@@ -97,12 +97,12 @@ def save_part(
 
 
 def find_parts(out: Path, record: Mapping[str, Any] | None = None, within: Span | None = None) -> list[Part]:
-    """The parts in a run's folder, by images.
+    """Return the parts in a run's folder, in the order of their images.
 
-    record   of the run that they must be of
-    within   only those that hold some of these images; other processes may be at the rest
-    Raises ResumeMismatch where one is of another run, DataError where one is broken, ArgumentError where images come
-    twice.
+    record   of the run that they must belong to
+    within   only parts that hold some of these images; other processes may be working on the rest
+    Raises ResumeMismatch if one belongs to a different run, DataError if one is broken, ArgumentError if images are
+    duplicated.
     """
     longest = {
         first: path
@@ -128,7 +128,7 @@ def remove_parts(out: Path, within: Span | None = None) -> None:
 
 
 def require_disjoint(parts: Sequence[Part]) -> None:
-    """Raise ArgumentError where an image comes in two parts."""
+    """Raise ArgumentError if an image is in two parts."""
     for one, two in pairwise(sorted(parts, key=lambda part: part.span)):
         if two.span.first < one.span.last:
             last = min(one.span.last, two.span.last) - 1

@@ -1,4 +1,4 @@
-"""What a first image tells about each layer: its units, its grid, what to do with it."""
+"""Plans of layers, from a first image through the network: units, grid, and what to do with them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class WatchOptions(TypedDict):
-    """What ``watch`` is given besides model, layers and consumer."""
+    """Arguments of ``watch`` besides model, layers and consumer."""
 
     transform: Transforms
     tokens: Tokens | Mapping[str, Tokens] | None
@@ -37,8 +37,8 @@ class LayerPlan:
     name: str
     units: int
     grid: Grid
-    chosen: Int64Array | None  # numbers of the units asked for; None: all
-    thresholds: Float32Array | None = None  # given by the user, [U]; None: to be found from the peaks
+    chosen: Int64Array | None  # numbers of the requested units; None: all
+    thresholds: Float32Array | None = None  # given by the user, [U]; None: found from the peaks
 
     @property
     def unit_numbers(self) -> Int64Array:
@@ -50,12 +50,12 @@ def plan_layers(
     model: nn.Module,
     layers: Layers,
     options: WatchOptions,
-    first: Tensor,  # [1, c, H, W]; any [1, ...] where nothing is to be traced
-    size: tuple[int, int],  # of the picture in pixels
+    first: Tensor,  # [1, c, H, W]; any [1, ...] if nothing is traced
+    size: tuple[int, int],  # (height, width) of the picture in pixels
     alignment: Alignment,
     units: Any,
 ) -> dict[str, LayerPlan]:
-    """Run a first input through the network: every layer's units, map size and, where it decides, traced grid."""
+    """Run a first input through the network; return the units, map size and grid (traced if needed) of each layer."""
     shapes: dict[str, tuple[int, ...]] = {}
     traced: dict[str, Any] = {}
     first = pad_batch(unwrap(model), first)
@@ -97,7 +97,7 @@ def _chosen_units(units: Any, count: int, layer: str) -> Int64Array:
 
 
 def with_thresholds(plans: Mapping[str, LayerPlan], thresholds: Any) -> dict[str, LayerPlan]:
-    """The plans with the user's thresholds, one array [U] or a dict of them by layer; as they are for None."""
+    """Return the plans with the user's thresholds: an array [U], a dict of them by layer, or None (no change)."""
     if thresholds is None:
         return dict(plans)
     if not isinstance(thresholds, Mapping):

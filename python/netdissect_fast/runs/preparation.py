@@ -1,4 +1,4 @@
-"""What a run settles before its first batch, and what its arguments mean; shared by dissect() and estimate()."""
+"""What a run settles before its first batch, and checks of its arguments; shared by dissect() and estimate()."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 class Placement(NamedTuple):
-    """Where, and in which precision, a model takes images."""
+    """The device and precision in which a model takes images."""
 
     device: torch.device
     dtype: torch.dtype
@@ -103,7 +103,7 @@ def prepare(model: nn.Module, data: ConceptDataset, layers: Layers, settings: Se
 
 
 def _check_own_inputs(alignment: Alignment, preprocess: Preprocessing | None) -> None:
-    """What holds for data whose network gets no picture but, say, a latent that it makes the picture of."""
+    """Check arguments for data whose network gets no picture but, say, a latent from which it makes the picture."""
     if preprocess is not None:
         raise ArgumentError("the data set provides the network's inputs itself: omit preprocess")
     if isinstance(alignment, str) and alignment == "receptive_field":
@@ -114,9 +114,9 @@ def _check_own_inputs(alignment: Alignment, preprocess: Preprocessing | None) ->
 
 
 def device_and_dtype(model: nn.Module, device: str) -> Placement:
-    """Where and in which precision the model takes images: those of its own parameters.
+    """Return the device and precision in which the model takes images: those of its own parameters.
 
-    The model is not moved, so another device than its own is an error.
+    The model is not moved, so a device other than its own is an ArgumentError.
     """
     import torch
 

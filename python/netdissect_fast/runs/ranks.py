@@ -1,7 +1,7 @@
-"""Several processes, one run: what they agree on, exact thresholds over all their peaks, sums of their counts.
+"""Several processes, one run: agreement on settings, exact thresholds over all their peaks, sums of their counts.
 
-Every process ("rank") looks at images of its own. What they exchange lies on the host: a few numbers a unit, and at the
-end each rank's peaks, for rank 0.
+Every process ("rank") processes its own images. What ranks exchange is on the host: a few numbers per unit and, at the
+end, each rank's peaks, which go to rank 0.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Ranks(Protocol):
         ...
 
     def finish(self, peaks: Peaks) -> Float32Array:
-        """Return the thresholds over the peaks of all ranks, float32 [U]; drop what they make superfluous."""
+        """Return the thresholds over the peaks of all ranks, float32 [U]; drop the peaks they make superfluous."""
         ...
 
     def gather(self, peaks: Peaks) -> Peaks | None:
@@ -58,7 +58,7 @@ class SingleRank:
     rank, size = 0, 1
 
     def agree(self, record: Mapping[str, Any]) -> None:
-        """Do nothing: there is nobody to differ from."""
+        """Do nothing: there are no other ranks."""
 
     def once(self, work: Callable[[], T]) -> T:
         """Return the result of ``work``."""
@@ -172,7 +172,7 @@ class GroupRanks:
 
 
 def _messages(array: Array) -> Iterator[Array]:
-    """An array's bytes, as views of bounded size."""
+    """Yield an array's bytes, as views of bounded size."""
     data = array.reshape(-1).view(np.uint8)
     for start in range(0, len(data), _MESSAGE):
         yield data[start : start + _MESSAGE]
@@ -180,7 +180,7 @@ def _messages(array: Array) -> Iterator[Array]:
 
 @contextmanager
 def _contact(rank: int) -> Iterator[None]:
-    """Give errors of the connection a name."""
+    """Turn errors of the connection into RankError."""
     try:
         yield
     except RuntimeError as error:
@@ -193,9 +193,9 @@ def _contact(rank: int) -> Iterator[None]:
 
 @contextmanager
 def joined(device: str) -> Iterator[tuple[int, str]]:
-    """Join the processes that torchrun, or whoever set its variables, has started; gives the rank and its own device.
+    """Join the processes started by torchrun, or by anything that sets its variables; yield the rank and its device.
 
-    Where there are none, or the group is there already: rank 0 of one, and ``device`` as it is.
+    If there are none, or the process group already exists, yield rank 0 and ``device`` unchanged.
     """
     from torch import cuda, distributed
 
@@ -214,9 +214,9 @@ def joined(device: str) -> Iterator[tuple[int, str]]:
 
 
 def find_ranks(group: Any = "auto") -> Ranks:
-    """The processes that work together: ``group``, a torch ProcessGroup; "auto": the default one where there is one.
+    """Return the processes that work together: those of ``group``, a torch ProcessGroup; "auto": the default, if any.
 
-    None: this process alone. ArgumentError for anything else.
+    None: this process alone. Raises ArgumentError for anything else.
     """
     if group is None:
         return SingleRank()

@@ -1,4 +1,4 @@
-"""What a run is a run of: its record for run.json, and what must agree before two parts count as one run."""
+"""The record of a run for run.json, and what must agree for two parts to belong to the same run."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from .versions import versions
 if TYPE_CHECKING:
     from torch import nn
 
-# Results do not depend on these. Torch's threads and version change last bits of activations: a warning.
+# Results do not depend on these. Torch's threads and version change the last bits of activations: a warning.
 _FREE = {"workers", "backend", "threads", "torch_threads"}
 
 
 class ResumeWarning(UserWarning):
-    """Parts of a run were made in ways that may differ in the last bits of activations."""
+    """Parts of a run may differ in the last bits of activations, or a checkpoint could not be written."""
 
 
 def _is_plain(value: Any) -> bool:
@@ -30,7 +30,7 @@ def _is_plain(value: Any) -> bool:
 
 
 def run_record(model: nn.Module, data: ConceptDataset, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """What run.json says of a run; ``settings`` are plain values or go through ``describe``."""
+    """Return what run.json says about a run; ``settings`` that are not plain values go through ``describe``."""
     network = unwrap(model)
     return {
         "model": type(network).__name__,
@@ -49,10 +49,10 @@ def run_record(model: nn.Module, data: ConceptDataset, settings: Mapping[str, An
 
 
 def require_same(begun: Mapping[str, Any], now: Mapping[str, Any], where: str, remedy: str) -> None:
-    """Raise ResumeMismatch, saying what differs, unless two records are of one run.
+    """Raise ResumeMismatch, saying what differs, unless two records belong to the same run.
 
     where    what ``begun`` is, such as a folder
-    remedy   what to do, the end of the message
+    remedy   what to do, as the end of the message
     """
     ours, theirs = _identity(now), _identity(begun)
     different = [
@@ -75,7 +75,7 @@ def require_same(begun: Mapping[str, Any], now: Mapping[str, Any], where: str, r
 
 def _identity(record: Mapping[str, Any]) -> dict[str, Any]:
     settings = {name: value for name, value in record["settings"].items() if name not in _FREE}
-    settings["device"] = str(settings.get("device")).partition(":")[0]  # which of several GPUs
+    settings["device"] = str(settings.get("device")).partition(":")[0]  # the index of the GPU may differ
     return {
         "model": record["model"],
         "model structure": record["structure"],

@@ -1,4 +1,4 @@
-"""A run of dissect(): what is settled beforehand, the forward passes, and the result."""
+"""A run of dissect(): its preparation, the forward passes, and the result."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 class Run:
     """What is settled before the first batch.
 
-    where    device and dtype that the model takes images in
-    record   what run.json will say; the same on all ranks
+    where    device and dtype in which the model takes images
+    record   contents of run.json; the same on all ranks
     seconds  spent so far, by phase
     """
 
@@ -55,7 +55,7 @@ class Run:
     def start(
         self, *, cache: str | Path | None, resume: bool, checkpoint_every: float, progress: bool
     ) -> Iterator[RunInProgress]:
-        """Hold the run's folder and pack the labels beside; see ``dissect`` for the arguments."""
+        """Hold the run's folder and pack the labels in parallel; see ``dissect`` for the arguments."""
         settings, plans = self.settings, self.prepared.plans
         wanted = self.shard is None or settings.thresholds is not None  # a shard of peaks is not counted
         with (
@@ -65,13 +65,13 @@ class Run:
             LabelsAhead(self.data, cache, settings.threads, progress, wanted) as labels,
         ):
             if wanted and own_inputs(self.data) is not None:
-                labels.get()  # the network makes the images that are labelled: one at a time
+                labels.get()  # labelling runs the network as well, so it must not overlap with the forward passes
             counting = Counting(self.data, labels.get, self.backend, settings.quantile, settings.category_rule)
             yield RunInProgress(self, checkpoints, labels, counting, progress)
 
     @contextmanager
     def timed(self, phase: str) -> Iterator[None]:
-        """Note how long a phase takes."""
+        """Record how long a phase takes."""
         begun = time.perf_counter()
         yield
         self.seconds[phase] = time.perf_counter() - begun
@@ -130,7 +130,7 @@ class RunInProgress:
 
 
 class _Collecting:
-    """All layers of the span under way; ``add`` is called inside the hooks, with the batch's first image noted here."""
+    """The layers' collectors for the current span; hooks call ``add``, which needs the batch's ``first_image``."""
 
     def __init__(self, plans: Mapping[str, LayerPlan], counting: Counting) -> None:
         self._plans, self._counting = plans, counting
@@ -144,13 +144,13 @@ class _Collecting:
         self._layers[name].add(maps, self.first_image, self._counting)
 
     def settled(self) -> dict[str, Collected]:
-        """Return what was collected of the span."""
+        """Return what was collected over the span."""
         for layer in self._layers.values():
             layer.settle(self._counting)
         return self._layers
 
     def compacted(self) -> dict[str, Collected]:
-        """Return the same for a checkpoint: without what the images so far make superfluous."""
+        """Return the same for a checkpoint: without what the images so far have made superfluous."""
         layers = self.settled()
         for layer in layers.values():
             layer.compact()
@@ -169,7 +169,7 @@ def prepare_run(
 ) -> Run:
     """Check the arguments of ``dissect``, run a first image through the network, and agree with the other ranks.
 
-    Raises what is wrong with the arguments, before any work.
+    Raises an error for whatever is wrong with the arguments, before any work.
     """
     started = time.perf_counter()
     where, backend = settings.resolve(model)

@@ -1,4 +1,4 @@
-"""Ranges of images in whole batches, so that every image meets the same batch however a run is cut."""
+"""Ranges of images in whole batches, so that every image is in the same batch however a run is divided."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ class Span(NamedTuple):
 
     @property
     def images(self) -> int:
-        """How many."""
+        """Number of images."""
         return self.last - self.first
 
 
 def shard_of(images: int, batch_size: int, index: int, count: int) -> Span:
-    """The images of one of ``count`` shards, numbered from 0: contiguous, and as many batches as any, or one more.
+    """Return the images of one of ``count`` shards, numbered from 0: contiguous, differing by at most one batch.
 
-    With more shards than batches some have none. ArgumentError where there is no such shard.
+    If there are more shards than batches, some are empty. Raises ArgumentError if there is no such shard.
     """
     if count < 1 or not 0 <= index < count:
         raise ArgumentError(f"shards are numbered 0 to n-1, so there is no shard {index}/{count}")
@@ -33,7 +33,7 @@ def shard_of(images: int, batch_size: int, index: int, count: int) -> Span:
 
 
 def missing(whole: Span, done: Iterable[Span]) -> list[Span]:
-    """What of ``whole`` none of ``done`` covers, ascending."""
+    """Return the parts of ``whole`` that none of ``done`` covers, ascending."""
     gaps, at = [], whole.first
     for span in sorted(done):
         if min(span.first, whole.last) > at:
@@ -43,11 +43,11 @@ def missing(whole: Span, done: Iterable[Span]) -> list[Span]:
 
 
 def portion(spans: Iterable[Span], batch_size: int, index: int, count: int) -> list[Span]:
-    """One of ``count`` portions of these spans, which begin at whole batches: as many batches as any, or one more."""
+    """Return one of ``count`` portions of spans that begin at whole batches; portions differ by at most one batch."""
     spans = list(spans)
     total = sum(-(-span.images // batch_size) for span in spans)
     begin, end = total * index // count, total * (index + 1) // count
-    mine, at = [], 0  # batches before the span
+    mine, at = [], 0  # at: batches before the span
     for span in spans:
         batches = -(-span.images // batch_size)
         first, last = max(begin - at, 0), min(end - at, batches)

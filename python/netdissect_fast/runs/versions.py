@@ -1,4 +1,4 @@
-"""What is installed and what this machine can run."""
+"""Installed versions, and what this machine can run."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .. import __version__, _core
 
 
 def versions() -> dict[str, str]:
-    """Versions of the package, of Python and of what results depend on."""
+    """Return the versions of the package, of Python and of the libraries that results depend on."""
     found = {"netdissect_fast": __version__, "python": platform.python_version()}
     for package in ("numpy", "torch", "pillow", "safetensors"):
         try:
@@ -21,7 +21,7 @@ def versions() -> dict[str, str]:
 
 
 def show_config() -> dict[str, Any]:
-    """Versions, processor, instruction-set variants, threads and GPU; what a bug report needs."""
+    """Return versions, processor, instruction-set variants, threads and GPU, for a bug report."""
     from ..scoring.backends.cpu import available_threads
 
     return {
