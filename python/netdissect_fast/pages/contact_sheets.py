@@ -1,4 +1,4 @@
-"""A contact sheet: the images that have a concept, on one picture."""
+"""Contact sheets: the images that have a concept, on one picture."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 _MARGIN, _GAP = 24, 16  # pixels around the sheet, between pictures
 _TITLE, _TEXT = 24, 13  # sizes of fonts
 _LINE = 18  # height of a line of text
-_HEAD, _CAPTION = 78, 2 * _LINE + 6  # heights of the heading, and of what is under a picture
-_NARROWEST = 120  # width of a picture's place, so that its caption can be read
+_HEAD, _CAPTION = 78, 2 * _LINE + 6  # heights of the heading, and of the caption under a picture
+_NARROWEST = 120  # minimum width of a cell, so that its caption can be read
 _BACKGROUND, _BEHIND, _BRIGHT, _FAINT = "#1c1d20", "#131416", "#f2f2f2", "#9ea2a8"
 
 
 class Cell(NamedTuple):
-    """A picture with what is written under it."""
+    """A picture with its caption: name and share."""
 
     picture: Image
     name: str
@@ -48,14 +48,14 @@ def contact_sheet(
 ) -> Image:
     """Draw the images that have a concept, largest share first, each with its name and share.
 
-    concept   as ``find`` takes it
+    concept   as for ``find``
     images    how many, at most
     columns   pictures side by side
     size      pixels on the longer side of each; smaller images are not enlarged
-    cache     as ``packed_labels`` takes it, and ``threads``
-    dim       make the rest of an image dark
+    cache     as for ``packed_labels``, like ``threads``
+    dim       darken the rest of each image
     outline   draw a yellow line along the concept's edge
-    Gives an RGB picture. Raises ArgumentError for an unknown concept, one that no image has, or a sheet too large.
+    Returns an RGB picture. Raises ArgumentError for an unknown concept, one that no image has, or too large a sheet.
     """
     if images < 1 or columns < 1 or not 16 <= size <= 2048:
         raise ArgumentError(
@@ -99,7 +99,7 @@ def _cells(
 
 
 def _extent(cells: int, columns: int, cell: tuple[int, int]) -> tuple[int, int]:
-    """(width, height) of a sheet of cells of (width, height)."""
+    """Return the (width, height) of a sheet of cells whose pictures have (width, height)."""
     rows = -(-cells // columns)
     width = 2 * _MARGIN + columns * (cell[0] + _GAP) - _GAP
     return width, _HEAD + rows * (cell[1] + _CAPTION + _GAP) - _GAP + _MARGIN
@@ -148,12 +148,12 @@ def _write(
     colour: str,
     end: bool = False,
 ) -> None:
-    """Write one line, shortened to ``width`` pixels: to its end, which tells files apart, or to its beginning."""
+    """Write one line, shortened to ``width`` pixels: to its beginning, or to its ``end``, which tells files apart."""
     draw.text(place, shortened_to(text, font, width, end), colour, font)
 
 
 def shortened_to(text: str, font: FreeTypeFont | ImageFont, width: int, end: bool = False) -> str:
-    """As much of a text as fits, with dots where it was cut; what cannot be printed is a question mark."""
+    """Return as much of a text as fits, with dots where it is cut; unprintable characters become question marks."""
     text = "".join(c if c.isprintable() else "?" for c in (text[-300:] if end else text[:300]))
     if font.getlength(text) <= width:
         return text

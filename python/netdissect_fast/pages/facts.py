@@ -1,4 +1,4 @@
-"""What the pages show, as plain values: templates arrange them and compute nothing."""
+"""The facts that pages show, as plain values: templates arrange them and compute nothing."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from ..results.tables import UnitRow, UnitTable
 from ..scoring.detectors import detectors, unique_detectors
 from ..types import Float32Array, Float64Array, Int64Array
 
-TOP_CONCEPTS = 5  # of each category, on a unit's page
-NEAREST = 6  # units beside a unit
+TOP_CONCEPTS = 5  # per category, on a unit's page
+NEAREST = 6  # similar units on a unit's page
 BINS = 32  # of a histogram
-UNITS_OF_A_CONCEPT = 10  # of a layer, besides those that detect it
+UNITS_OF_A_CONCEPT = 10  # per layer, besides those that it labels
 IMAGES_OF_A_CONCEPT = 100  # listed on its page
 
 
@@ -30,7 +30,7 @@ class Bar(NamedTuple):
 
 
 class ConceptRow(NamedTuple):
-    """One concept of a unit: pixels of both, of the unit's mask in images with the category, of the concept."""
+    """One concept of a unit; pixels of both, of the unit's mask in images with the category, and of the concept."""
 
     column: int  # in the vocabulary
     concept: str
@@ -49,7 +49,7 @@ class Neighbour(NamedTuple):
 
 
 class Histogram(NamedTuple):
-    """The activations of a unit above its threshold: their number, range, and the bins' shares of the highest bin."""
+    """The activations of a unit above its threshold: number, range, counts per bin, and these relative to the most."""
 
     values: int
     low: float
@@ -76,12 +76,12 @@ class UnitOfConcept(NamedTuple):
 
 @dataclass(frozen=True)
 class Layer:
-    """One layer of a report, or one file beside it.
+    """One layer of a report, or one table beside it.
 
     folder   of its pages, relative to the report's
-    result   None where only a table is known
+    result   None if only a table is known
     tops     by unit: images on which it is highest, and how high; empty without peaks
-    overlap  float64 [U, U] of the units' masks; None where it is not known
+    overlap  float64 [U, U] of the units' masks; None if unknown
     """
 
     table: UnitTable
@@ -98,7 +98,7 @@ class Layer:
 
     @cached_property
     def rows(self) -> list[UnitRow]:
-        """One row a unit, in the order of units."""
+        """One row per unit, in the order of units."""
         return self.table.rows(self.iou_threshold)
 
     @cached_property
@@ -119,7 +119,7 @@ class Layer:
 
     @cached_property
     def detectors(self) -> dict[str, int]:
-        """By category, the overall label counted."""
+        """Detectors by category, each unit counted by its overall label."""
         return self.table.detectors(self.iou_threshold)
 
     @cached_property
@@ -136,30 +136,30 @@ class Layer:
 
     @cached_property
     def chance(self) -> float:
-        """Median chance level of the units' labels; NaN where it is not known."""
+        """Median chance level of the units' labels; NaN if unknown."""
         known = self.table.chance[np.isfinite(self.table.chance) & (self.table.top[1] >= 0)]
         return float(np.median(known)) if len(known) else float("nan")
 
     @cached_property
     def thresholds(self) -> tuple[float, float] | None:
-        """The lowest and highest T; None where they are not known."""
+        """The lowest and highest T; None if unknown."""
         known = self.table.threshold[np.isfinite(self.table.threshold)]
         return (float(known.min()), float(known.max())) if len(known) else None
 
     def column(self, u: int) -> int:
-        """A unit's label as a column of the vocabulary; −1: none."""
+        """Return a unit's label as a column of the vocabulary; −1: none."""
         return int(self.table.top[1][u])
 
     def page(self, u: int) -> str:
-        """Path of a unit's page in the layer's folder."""
+        """Return the path of a unit's page in the layer's folder."""
         return f"unit-{int(self.table.unit[u])}.html"
 
     def picture(self, u: int, kind: str) -> str:
-        """Path of a unit's strip in the layer's folder."""
+        """Return the path of a unit's strip in the layer's folder."""
         return f"pictures/{int(self.table.unit[u])}-{kind}.jpg"
 
     def top_concepts(self, u: int) -> dict[str, list[ConceptRow]]:
-        """The best concepts of each category, by category; only those that the unit meets."""
+        """Return the best concepts of each category, by category; only those that the unit overlaps."""
         if self.result is None:
             return {}
         result, words = self.result, self.result.vocabulary
@@ -183,7 +183,7 @@ class Layer:
         return found
 
     def histogram(self, u: int) -> Histogram | None:
-        """Of the activations above T, all of which the peaks hold; None without peaks, or where nothing exceeds T."""
+        """Return that of activations above T, all of which the peaks hold; None without peaks or if none exceeds T."""
         if self.result is None or self.result.peaks is None:
             return None
         low = self.result.thresholds[u]
@@ -196,7 +196,7 @@ class Layer:
         return Histogram(len(values), float(low), high, bins.tolist(), (bins / bins.max()).tolist())
 
     def neighbours(self, u: int) -> list[Neighbour]:
-        """The units whose masks overlap this one's most, the nearest first."""
+        """Return the units whose masks overlap this one's most, largest overlap first."""
         if self.overlap is None:
             return []
         others = self.overlap[u].copy()
@@ -207,7 +207,7 @@ class Layer:
 
 @dataclass(frozen=True)
 class Concepts:
-    """The concepts of a data set, who detects them and which images carry them.
+    """The concepts of a data set, which units detect them and which images carry them.
 
     areas   edges int64 [C+1] into images and pixels, [M] each, grouped by concept; None without the data set
     """
@@ -218,29 +218,29 @@ class Concepts:
 
     @classmethod
     def of(cls, vocabulary: Vocabulary, layers: list[Layer], labels: PackedLabels | None) -> Concepts:
-        """From what a report has at hand."""
+        """Group the areas of ``labels`` by concept; None: without the data set."""
         return cls(vocabulary, layers, None if labels is None else _by_concept(labels, len(vocabulary)))
 
     @property
     def shown(self) -> list[int]:
-        """Columns of the concepts that have a page: all but those of categories that were left out."""
+        """Columns of the concepts that have a page: all except those of omitted categories."""
         return [n for n in range(len(self.vocabulary)) if self.vocabulary.category[n] >= 0 or self.area(n)]
 
     def page(self, column: int) -> str:
-        """Path of a concept's page in the folder of concepts."""
+        """Return the path of a concept's page in the folder of concepts."""
         return f"{int(self.vocabulary.numbers[column])}.html"
 
     def picture(self, column: int) -> str:
-        """Path of its strip, likewise."""
+        """Return the path of a concept's strip in the same folder."""
         return f"pictures/{int(self.vocabulary.numbers[column])}.jpg"
 
     def category(self, column: int) -> str:
-        """The primary category; "" where the concept has none."""
+        """Return the primary category; "" if the concept has none."""
         c = int(self.vocabulary.category[column])
         return self.vocabulary.categories[c] if c >= 0 else ""
 
     def images(self, column: int) -> tuple[Int64Array, Int64Array]:
-        """The images that carry the concept and its pixels there, most pixels first; ties to the smaller number."""
+        """Return the images with the concept and its pixels there, most pixels first; ties go to the smaller number."""
         if self.areas is None:
             nothing = np.zeros(0, np.int64)
             return nothing, nothing
@@ -250,17 +250,17 @@ class Concepts:
         return image[mine][order].astype(np.int64), pixels[mine][order]
 
     def area(self, column: int) -> int:
-        """Pixels of the concept over all images."""
+        """Return the pixels of the concept over all images."""
         return next(int(layer.result.counts.concept_area[column]) for layer in self.layers if layer.result is not None)
 
     def detectors(self, layer: Layer, column: int) -> int:
-        """How many units of a layer detect the concept."""
+        """Return how many units of a layer detect the concept."""
         return int(((layer.table.top[1] == column) & (layer.table.top[2] > layer.iou_threshold)).sum())
 
     def units(self, column: int) -> list[UnitOfConcept]:
-        """Units whose label it is, and the best others of each layer; by layer, best first.
+        """Return the units that it labels and the best others of each layer; by layer, best first.
 
-        None for a concept without a category: no area of the units belongs to it, so that it has no IoU.
+        A concept without a category has no units: no area of theirs belongs to it, so it has no IoU.
         """
         found: list[UnitOfConcept] = []
         if self.vocabulary.category[column] < 0:
@@ -283,7 +283,7 @@ class Concepts:
 
 
 def _by_concept(labels: PackedLabels, concepts: int) -> tuple[Any, Any, Int64Array]:
-    """Edges int64 [C+1] into images and pixels, [M] each, grouped by concept."""
+    """Return edges int64 [C+1] into images and pixels, [M] each, grouped by concept."""
     image, column, pixels = labels.areas()
     order = np.argsort(column, kind="stable")
     edges = np.searchsorted(column[order], np.arange(concepts + 1))

@@ -1,4 +1,4 @@
-"""The pages of a report, from facts and templates; figures and tables beside them."""
+"""The pages of a report, made from facts and templates, with figures and tables beside them."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ if TYPE_CHECKING:
     from ..data.dataset import ConceptDataset
 
 
-ROWS_AT_ONCE = 64  # of a long table, in one group: browsers lay out the groups near the screen
+ROWS_AT_ONCE = 64  # of a long table in one group: browsers lay out only the groups near the screen
 
 
 @dataclass(frozen=True)
 class Shared:
     """What every page may show; templates call it ``site``.
 
-    facts    of the run, for people
+    facts    about the run, for readers
     colours  of all categories
-    data     None where there are no pictures
+    data     None if there are no pictures
     look     of the pictures
     """
 
@@ -56,7 +56,7 @@ class Shared:
         look: Look,
         iou_threshold: float,
     ) -> Shared:
-        """From a run and what is shown of it."""
+        """Make it from a run and what is shown of it."""
         categories = dict.fromkeys(name for layer in layers for name in layer.table.vocabulary.categories)
         title = str(dissection.run.get("model") or layers[0].name)
         facts = {**run_facts(dissection), "Detector threshold": f"IoU > {iou_threshold:g}"}
@@ -66,7 +66,7 @@ class Shared:
 
 
 def run_facts(dissection: Dissection) -> dict[str, str]:
-    """What run.json tells of a run, for people."""
+    """Return what run.json says about a run, for readers."""
     run = dissection.run
     settings, data = _mapping(run.get("settings")), _mapping(run.get("data"))
     size = settings.get("input_size")
@@ -85,12 +85,12 @@ def run_facts(dissection: Dissection) -> dict[str, str]:
 
 
 def _mapping(value: Any) -> dict[str, Any]:
-    """A part of run.json, which others may have written."""
+    """Return a part of run.json, empty if it is not a dict: others may have written it."""
     return value if isinstance(value, dict) else {}
 
 
 def _data_name(data: dict[str, Any]) -> Any:
-    """The data set's folder, without where it lies: reports are sent to others."""
+    """Return the name of the data set's folder without its location, since reports are sent to others."""
     source = data.get("source")
     while isinstance(source, dict) and "of" in source:
         source = source["of"]
@@ -99,7 +99,7 @@ def _data_name(data: dict[str, Any]) -> Any:
 
 
 def write_pages(site: Site, shared: Shared) -> Path:
-    """Write all pages, the entry page last; gives its path."""
+    """Write all pages, the entry page last; return its path."""
     figures = _Figures(site)
     if shared.concepts is not None:
         _write_concepts(site, shared, shared.concepts)
@@ -120,7 +120,7 @@ def write_pages(site: Site, shared: Shared) -> Path:
 
 
 class _Figures:
-    """Figures for papers in ``figures/``; none where matplotlib is missing."""
+    """Figures for papers, in ``figures/``; none if matplotlib is missing."""
 
     def __init__(self, site: Site) -> None:
         self._site = site
@@ -130,7 +130,7 @@ class _Figures:
             self._matplotlib = require("matplotlib", "report")
 
     def draw(self, name: str, axes: Callable[[], Any]) -> list[str]:
-        """Write a figure in three formats; gives its name, in a list, or an empty list."""
+        """Write a figure in three formats; return its name in a list, or an empty list if none was drawn."""
         if self._matplotlib is None:
             return []
         options = {"svg.hashsalt": "netdissect_fast", "pdf.fonttype": 42}
@@ -166,7 +166,7 @@ def _write_layer(site: Site, shared: Shared, layer: Layer, names: list[str]) -> 
 
 
 def _by_chance(layer: Layer) -> str:
-    """What a null says of the layer's detectors; nothing where it was not asked."""
+    """Return what null scores say about the layer's detectors; empty without them."""
     if layer.result is None or layer.result.null is None:
         return ""
     expected = layer.result.null.expected_detectors(layer.iou_threshold)

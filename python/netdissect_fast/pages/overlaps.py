@@ -1,4 +1,4 @@
-"""How much the masks of a layer's units overlap: other units' masks are counted in the place of concepts."""
+"""Overlap of the masks of a layer's units: other units' masks are counted in place of concepts."""
 
 from __future__ import annotations
 
@@ -26,9 +26,10 @@ def mask_overlap(
     label_grid: Int32Array,  # [N, 2], (Y, X) of every image
     backend: Backend | None = None,
 ) -> Float64Array:
-    """IoU of the masks of every two units over all images, at label resolution; float64 [U, U], 0 where both are empty.
+    """Return the IoU of the masks of all pairs of units over all images, at label resolution; 0 if both are empty.
 
-    Takes about 32 bytes for every two units, and time in proportion to the pairs of units active in one image.
+    The result is float64 [U, U]. Takes about 32 bytes per pair of units, and time in proportion to the pairs of units
+    active in the same image.
     """
     backend = backend or choose()
     units = len(thresholds)
@@ -44,7 +45,7 @@ def mask_overlap(
 
 
 def _chunks(crops: Crops, label_grid: Int32Array) -> Iterator[tuple[int, int]]:
-    """Images [first, last) whose masks are made at once: of one label size, at most _WORDS words."""
+    """Yield images [first, last) whose masks are made at once: of one label size, at most _WORDS words."""
     tiles = np.prod((label_grid.astype(np.int64) + 7) // 8, axis=1)
     words = np.bincount(crops.image, minlength=len(label_grid)) * tiles
     first = total = 0
@@ -58,7 +59,7 @@ def _chunks(crops: Crops, label_grid: Int32Array) -> Iterator[tuple[int, int]]:
 
 
 def _masks_as_labels(crops: Crops, first: int, last: int, size: tuple[int, int], words: Uint64Array) -> PackedLabels:
-    """Packed labels of images first ≤ i < last whose concepts are the units: where a unit's mask is on.
+    """Return packed labels of images first ≤ i < last whose concepts are the units: each labels where its mask is on.
 
     words [P, tiles]: the masks of the crops
     """

@@ -1,4 +1,4 @@
-"""Which pictures a report needs, and drawing in parallel those that are not there yet."""
+"""The pictures that a report needs, and drawing the missing ones in parallel."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from .site import FORMAT, QUALITY, Site, write_picture
 if TYPE_CHECKING:
     from ..data.dataset import ConceptDataset
 
-CONCEPT_IMAGES = 12  # on a concept's page
+CONCEPT_IMAGES = 12  # shown on a concept's page
 
 
 @dataclass(frozen=True)
 class Task:
-    """Strips that are drawn together: their paths by kind, and what prepares them."""
+    """Strips that are drawn together: their paths by kind, and the function that prepares them."""
 
     paths: dict[str, str]
     prepare: Callable[[], Strips]
@@ -50,7 +50,7 @@ class Drawing:
     def of(
         cls, layers: Sequence[Layer], concepts: Concepts, data: ConceptDataset, labels: PackedLabels, look: Look
     ) -> Drawing:
-        """All that these layers and concepts show."""
+        """Collect all the pictures that these layers and concepts show."""
         common = json.dumps([FORMAT, QUALITY, data.fingerprint(), look.size, look.outline])
         keys = {"concepts": hashlib.sha256(common.encode()).hexdigest()}
         tasks: list[Task] = []
@@ -62,13 +62,13 @@ class Drawing:
 
     @property
     def pictures(self) -> int:
-        """How many strips there are."""
+        """Number of strips."""
         return sum(len(task.paths) for task in self.tasks)
 
     def draw(self, site: Site, workers: int, progress: bool) -> int:
-        """Draw what the site does not have, in ``workers`` processes (0: in this one); gives how many strips that were.
+        """Draw what the site lacks, in ``workers`` processes (0: in this one); return how many strips were drawn.
 
-        Raises what reading an image raises, and CapacityError where a process dies.
+        Raises what reading an image raises, and CapacityError if a process dies.
         """
         from tqdm import tqdm
 
@@ -83,7 +83,7 @@ class Drawing:
         return sum(len(task.paths) for task in wanted)
 
 
-_worker = threading.local()  # what a worker, a thread or a process, draws with
+_worker = threading.local()  # state of a worker, which is a thread or a process
 
 
 def _start(data: ConceptDataset, look: Look, out: Path) -> None:
@@ -96,7 +96,7 @@ def _draw(paths: dict[str, str], strips: Strips) -> None:
 
 
 def _key(layer: Layer, common: str) -> str:
-    """A hash of all that the pictures of a layer follow from."""
+    """Return a hash of everything that the pictures of a layer depend on."""
     assert layer.result is not None
     digest = hashlib.sha256(common.encode() + json.dumps(layer.result.grid.to_json()).encode())
     arrays: list[Array] = [layer.table.unit, layer.table.labels.concept, layer.result.thresholds]
@@ -108,7 +108,7 @@ def _key(layer: Layer, common: str) -> str:
 def _unit_tasks(layer: Layer, labels: PackedLabels, look: Look) -> Iterator[Task]:
     assert layer.result is not None
     peaks, masks = layer.result.require_peaks(), Masks(layer.result.grid, layer.result.thresholds)
-    for u in layer.ranked:  # the best first: an interrupted build has those
+    for u in layer.ranked:  # best first, so that an interrupted build has those
         images, concept = layer.tops[u][0], layer.column(u)
         if not len(images):
             continue

@@ -23,8 +23,8 @@ from ..types import BoolArray, Float32Array, Int64Array
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-MOST_PIXELS = 65_000  # of a JPEG's width
-_PHOTO_BYTES = 1 << 27  # kept decoded, in each process
+MOST_PIXELS = 65_000  # maximum width of a JPEG
+_PHOTO_BYTES = 1 << 27  # of decoded photographs kept in each process
 _DIM = 4  # outside a mask, pixels are divided by this
 _YELLOW = (255, 224, 32)
 _HEAT = np.array([[0, 0, 4], [87, 16, 110], [188, 55, 84], [249, 142, 9], [252, 255, 164]], np.float32)
@@ -54,19 +54,19 @@ class Look:
 
 
 class Photo(NamedTuple):
-    """A photograph made small, RGB, and the same dark."""
+    """A reduced photograph, RGB, and a dark copy of it."""
 
     bright: Image
     dark: Image
 
     @property
     def size(self) -> tuple[int, int]:
-        """(Y, X)."""
+        """(Y, X) in pixels."""
         return self.bright.height, self.bright.width
 
 
 class Photos:
-    """Photographs of a data set, at most ``size`` pixels on the longer side; the latest are kept."""
+    """Photographs of a data set, at most ``size`` pixels on the longer side; the latest stay in memory."""
 
     def __init__(self, data: ConceptDataset, size: int) -> None:
         self._data, self._size = data, size
@@ -79,7 +79,7 @@ class Photos:
 
 
 def strip(cells: Sequence[Image]) -> Image:
-    """Pictures side by side, each in the middle of a black square as large as the largest."""
+    """Return pictures side by side, each centred in a black square the size of the largest."""
     from PIL import Image
 
     size = max(side for cell in cells for side in cell.size)
@@ -90,10 +90,10 @@ def strip(cells: Sequence[Image]) -> Image:
 
 
 def dimmed(photo: Photo, mask: BoolArray, outline: bool) -> Image:
-    """The photograph, dark where the mask, of any size, is off; with a line just inside the mask's edge."""
+    """Return the photograph, dark where the mask (of any size) is off, optionally with a line just inside its edge."""
     from PIL import Image, ImageChops, ImageFilter
 
-    # Pillow rather than NumPy, whose calls on such small arrays hold up the other threads.
+    # Use Pillow: NumPy's calls on such small arrays would hold up the other threads.
     on = Image.fromarray(mask.view(np.uint8) * np.uint8(255)).resize(photo.bright.size, Image.Resampling.NEAREST)
     picture = Image.composite(photo.bright, photo.dark, on)
     if outline:
@@ -102,7 +102,7 @@ def dimmed(photo: Photo, mask: BoolArray, outline: bool) -> Image:
 
 
 def heated(photo: Photo, heat: Float32Array) -> Image:
-    """The photograph in grey under a heat map of values 0 (T or less: left dark) to 1."""
+    """Return the photograph in grey under a heat map of values from 0 (T or less: left dark) to 1."""
     from PIL import Image
 
     grey = np.repeat(np.asarray(photo.bright.convert("L"))[..., None] / 2, 3, axis=2)
@@ -119,14 +119,14 @@ class Masks:
         self._axes: dict[tuple[int, int], tuple[AxisTable, AxisTable]] = {}
 
     def mask(self, crop: Crops, size: tuple[int, int]) -> BoolArray:
-        """M of one crop, or of none, bool [Y, X] of ``size``."""
+        """Return M of one crop, or of none, as bool [Y, X] of ``size``."""
         if not len(crop):
             return np.zeros(size, bool)
         words = self._backend.masks(crop, self._thresholds, self._axes_of(size), self._grid.size)
         return np.asarray(unpack_masks(words, size)[0])
 
     def heat(self, crop: Crops, size: tuple[int, int], highest: float) -> Float32Array:
-        """(S − T) / (highest − T), float32 [Y, X] within 0 … 1; 0 where the mask is off."""
+        """Return (S − T) / (highest − T), float32 [Y, X] clipped to 0 … 1; 0 where the mask is off."""
         heat, mask = np.zeros(size, np.float32), self.mask(crop, size)
         if not mask.any():
             return heat
@@ -145,21 +145,21 @@ class Masks:
 
 
 class Strips(Protocol):
-    """Strips that are drawn together, with all that they need but the photographs; travels between processes."""
+    """Strips that are drawn together, with all they need except the photographs; sent between processes."""
 
     def draw(self, photos: Photos, look: Look) -> dict[str, Image]:
-        """The strips by kind."""
+        """Return the strips, by kind."""
         ...
 
 
 @dataclass(frozen=True)
 class UnitStrips:
-    """Photographs on which a unit is high: "mask"; "concept" where it has a label; "heat" where the look asks for it.
+    """Photographs on which a unit is high: "mask"; "concept" if it has a label; "heat" if the look requests it.
 
     images    their numbers
-    crops     the unit's crop of each, or an empty one
+    crops     the unit's crop on each, or an empty one
     masks     of the layer
-    labelled  where each carries the unit's label, bool [Y, X]; empty where the unit has none
+    labelled  where each carries the unit's label, bool [Y, X]; empty if the unit has none
     """
 
     images: list[int]
@@ -171,7 +171,7 @@ class UnitStrips:
     def of(
         cls, peaks: Peaks, masks: Masks, labels: PackedLabels, unit: int, images: Int64Array, concept: int
     ) -> UnitStrips:
-        """For a unit's position in the layer and its label (−1: none)."""
+        """Prepare the strips of a unit, given its position in the layer and the column of its label (−1: none)."""
         mine = peaks.of_unit(unit)
         place = np.searchsorted(mine.image, images)
         crops = [mine.take(p + np.flatnonzero(mine.image[p : p + 1] == i)) for p, i in zip(place, images, strict=True)]

@@ -1,4 +1,4 @@
-"""report(): a static site of a dissection, which opens from disk and needs no server and no network."""
+"""report(): a static site for a dissection, which opens from disk and needs no server and no network."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ..data.dataset import ConceptDataset
     from .facts import Layer
 
-MOST_OVERLAPS = 8192  # units; for more, the overlaps of every two would take gigabytes
+MOST_OVERLAPS = 8192  # units; with more, the overlaps of all pairs would take gigabytes
 
 
 @dataclass(frozen=True)
@@ -32,8 +32,8 @@ class Report:
     """What was written.
 
     index     the entry page
-    units     of all layers
-    pictures  strips of photographs, of which ``drawn`` were drawn now; the others were there from an earlier build
+    units     in all layers
+    pictures  strips of photographs, of which ``drawn`` were drawn now; the rest were kept from an earlier build
     bytes     of all files
     seconds   that it took
     """
@@ -70,42 +70,42 @@ def report(
     cache: str | Path | None = None,
     progress: bool = True,
 ) -> Report:
-    """Write a static site of a result: its layers, units with their pictures, concepts; ``index`` opens it.
+    """Write a static site for a result: its layers, units with their pictures, concepts; open its ``index``.
 
-    Pictures are drawn from the peaks and the data set; the network is not run. An interrupted build goes on where it
-    was: pictures that still hold are kept, pages are written anew.
+    Pictures are drawn from the peaks and the data set; the network is not run. An interrupted build resumes: pictures
+    that are still valid are kept, pages are rewritten.
 
     Parameters
     ----------
     result :
-        of ``dissect`` or ``load``; or a UnitTable, such as ``compare_csv`` reads, which has no pictures.
+        from ``dissect`` or ``load``; or a UnitTable, such as ``compare_csv`` reads, which has no pictures.
     out :
         folder for the site: new, empty, or of an earlier report.
     data :
-        the data set that was dissected. None: the one at hand, or where run.json says that it is.
+        the data set that was dissected. None: the result's own, or the one that run.json names.
     compare :
         other tables or layers, by name, shown beside the result's.
     pictures :
-        False: none, and no data set is needed.
+        False: draw none; then no data set is needed.
     top_images, picture_size :
         photographs of each unit, at most; pixels on their longer side.
     outline, heat_map :
         also draw a line along the mask's edge, a heat map of each picture.
     iou_threshold :
-        above which a unit is a detector.
+        IoU above which a unit is a detector.
     workers :
         processes that draw pictures; 0: this one. They need ``if __name__ == "__main__":`` in a script.
     threads, cache :
-        of the kernels and of packing labels (None: all cores); folder of packed labels, as for ``dissect``.
+        threads of the kernels and of packing labels (None: all cores); folder of packed labels, as for ``dissect``.
     progress :
         show a progress bar on a terminal.
 
     Raises
     ------
     ArgumentError, DataError
-        where the data set cannot be found, is not the one that was dissected, or has broken files.
+        the data set cannot be found, is not the one that was dissected, or has broken files.
     OutputError
-        where ``out`` holds something else, is being written by another process, or cannot be written.
+        ``out`` contains something else, is being written by another process, or cannot be written.
     """
     from .facts import Concepts
     from .html import Shared, write_pages
@@ -141,7 +141,7 @@ def report(
 def _layers(
     result: Dissection | UnitTable, compare: Mapping[str, UnitTable | LayerResult], iou_threshold: float
 ) -> list[Layer]:
-    """What the report shows, in order. ArgumentError where two have one name, or there is none."""
+    """Return the layers to show, in order. Raises ArgumentError if two have the same name, or there are none."""
     from .facts import Layer
 
     own = {result.name: result} if isinstance(result, UnitTable) else {name: one.table for name, one in result.items()}
@@ -170,7 +170,7 @@ def _data_of(dissection: Dissection, data: ConceptDataset | None) -> ConceptData
 
 
 def _looked_at(layer: Layer, labels: PackedLabels, top_images: int, backend: Backend) -> Layer:
-    """The layer with what its peaks tell: the units' highest images, and how much their masks overlap."""
+    """Return the layer with what its peaks show: the units' highest images, and how much their masks overlap."""
     result = layer.result
     if result is None or result.peaks is None:
         return layer

@@ -1,4 +1,4 @@
-"""The folder of a report: refuses what is not one, keeps pictures that still hold, writes pages and files."""
+"""The folder of a report: refuses any other folder, keeps pictures that are still valid, writes pages and files."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ..storage import LOCK, atomic_file, read_json, remove_file, remove_tree, re
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-FORMAT = 1  # of the folder; raised when kept pictures would no longer fit
+FORMAT = 1  # of the folder; incremented when old pictures no longer fit
 QUALITY = 75  # of JPEG
 _RECORD, _INDEX = "report.json", "index.html"
 _FOLDERS = ("assets", "layers", "concepts", "figures")
@@ -25,10 +25,10 @@ _TEMPLATES = Path(__file__).with_name("templates")
 class Site:
     """A report being written to ``out``; ``index.html`` comes last, so that a folder with one is complete.
 
-    keys   by folder of pictures, what they are drawn from: those of an earlier or interrupted build stay where the
-           key is the same, and all else that it left is removed
+    keys   by folder of pictures, what they are drawn from: those of an earlier or interrupted build stay if the key
+           is the same, and everything else that it left is removed
 
-    Raises OutputError where ``out`` holds something that is not a report, or cannot be written.
+    Raises OutputError if ``out`` contains something that is not a report, or cannot be written.
     """
 
     def __init__(self, out: Path, keys: Mapping[str, str]) -> None:
@@ -61,8 +61,8 @@ class Site:
         return record if ours else None
 
     def _clear(self, kept: Iterable[str]) -> None:
-        """Remove what an earlier build wrote, but for the folders kept."""
-        for left in self.out.rglob(".*.part"):  # of a build that was killed
+        """Remove what an earlier build wrote, except the folders to keep."""
+        for left in self.out.rglob(".*.part"):  # by a build that was killed
             remove_file(left)
         for name in _FOLDERS:
             folder = self.out / name
@@ -73,7 +73,7 @@ class Site:
                     remove_tree(inside)
 
     def page(self, path: str, template: str, **values: Any) -> None:
-        """Write a page. ``root`` leads from it back to the report's folder."""
+        """Write a page. Its template gets ``root``, the way back to the report's folder."""
         text = self._templates.get_template(template).render(root="../" * path.count("/"), **values)
         self.write(path, text.encode())
 
@@ -88,7 +88,7 @@ class Site:
             file.write(content)
 
     def has(self, path: str) -> bool:
-        """Whether a picture is there already, whole."""
+        """Return whether a picture exists already and is complete."""
         try:
             with (self.out / path).open("rb") as file:
                 file.seek(-2, os.SEEK_END)
@@ -97,7 +97,7 @@ class Site:
             return False
 
     def bytes(self) -> int:
-        """Size of all files."""
+        """Return the total size of all files."""
         return sum(file.stat().st_size for file in self.out.rglob("*") if file.is_file())
 
 
