@@ -1,4 +1,4 @@
-"""The demo: a small network trained on drawn scenes, beside the same network with random weights."""
+"""The demo: a small network trained on drawn scenes, and the same network with random weights."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
 CHECKPOINT = Path(__file__).with_name("demo.safetensors")
 LAYER = "layer4"
-PIXELS = 128  # the drawn scenes and the network's input
+PIXELS = 128  # size of the drawn scenes and of the network's input
 
 
 def network(concepts: int) -> nn.Module:
-    """Four convolutions and a linear read-out of ``concepts`` scores; 128 units of 16×16 in ``layer4``.
+    """Return a network of four convolutions and a linear read-out of ``concepts`` scores; layer4: 128 units of 16×16.
 
     Weights are random; examples/train_demo.py trains them.
     """
@@ -53,7 +53,7 @@ def network(concepts: int) -> nn.Module:
 
 
 def networks() -> dict[str, nn.Module]:
-    """The demo's network as trained, and with random weights."""
+    """Return the demo's network with "trained" and with "random" weights."""
     import torch
     from safetensors.torch import load_file
 
@@ -67,7 +67,7 @@ def networks() -> dict[str, nn.Module]:
 
 
 def report_demo(out: Path, results: dict[str, Dissection], progress: bool = True) -> Report:
-    """Write the report of ``run_demo``'s results: the trained network, its random twin beside it."""
+    """Write the report of ``run_demo``'s results: the trained network, with its random twin beside it."""
     from ..pages.report import report
 
     trained, random = results["trained"], results["random"]
@@ -80,7 +80,7 @@ def report_demo(out: Path, results: dict[str, Dissection], progress: bool = True
 def run_demo(out: Path, seed: int = 0, images: int = 600, progress: bool = True) -> dict[str, Dissection]:
     """Draw scenes into ``out``, dissect both networks on them, save the results there.
 
-    Gives the Dissections of "trained" and "random". Raises OutputError where ``out`` cannot be written.
+    Returns the Dissections of "trained" and "random". Raises OutputError if ``out`` cannot be written.
     """
     from ..dissection import dissect
 

@@ -1,1 +1,1 @@
-"""The paper's experiments and the questions it left open: each is one function, uses dissect() or saved peaks only."""
+"""The paper's experiments and the questions it left open: each is one function on top of dissect() or saved peaks."""

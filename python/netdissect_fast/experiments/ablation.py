@@ -1,4 +1,4 @@
-"""What does a network lose when units are silenced? Accuracy with sets of units at zero, chosen by label or by rank."""
+"""What does a network lose when units are silenced? Accuracy with sets of units at 0, chosen by label or by rank."""
 
 from __future__ import annotations
 
@@ -32,15 +32,15 @@ STEPS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 class Ablation:
     """Accuracy with sets of units silenced.
 
-    accuracy  with none silenced; 1 where the network's own answers are the targets
-    rows      one a set: name, units, accuracy, drop, and the share of answers that changed
+    accuracy  with none silenced; 1 if the network's own answers are the targets
+    rows      one per set: name, units, accuracy, drop, and the share of answers that changed
     """
 
     accuracy: float
     rows: Rows
 
     def plot(self, ax: Axes | None = None) -> Axes:
-        """Drop of accuracy against the number of units, a line for each way of choosing: "best 8" is of "best"."""
+        """Plot the drop in accuracy against the number of units, a line per kind of set: "best 8" is of kind "best"."""
         kinds: dict[str, list[tuple[int, float]]] = {}
         for row in self.rows:
             kinds.setdefault(str(row["set"]).rpartition(" ")[0] or "sets", []).append((row["units"], row["drop"]))
@@ -51,13 +51,13 @@ class Ablation:
         return ax
 
     def save(self, out: str | Path) -> list[Path]:
-        """Write ablation.csv and, where sets were chosen by rank and with matplotlib, a figure."""
+        """Write ablation.csv and, if sets were chosen by rank and matplotlib is installed, a figure."""
         by_rank = any(str(row["set"]).startswith("best ") for row in self.rows)
         return [save_rows(out, "ablation", self.rows), *(save_figure(out, "ablation", self.plot) if by_rank else ())]
 
 
 def sets_by_label(layer: LayerResult, iou_threshold: float = 0.04) -> dict[str, list[int]]:
-    """The units that detect each concept, most units first: "category: concept" → unit numbers."""
+    """Return the units that detect each concept, most units first: "category: concept" → unit numbers."""
     sets: dict[str, list[int]] = {}
     for row in layer.units(iou_threshold):
         if row.detector:
@@ -66,7 +66,7 @@ def sets_by_label(layer: LayerResult, iou_threshold: float = 0.04) -> dict[str, 
 
 
 def sets_by_rank(layer: LayerResult, steps: Sequence[int] = STEPS, seed: int = 0) -> dict[str, list[int]]:
-    """So many units with the best labels, with the worst, and drawn at random: "best 8" → unit numbers."""
+    """Return the n best, n worst and n random units, by IoU of the label, n from ``steps``: "best 8" → unit numbers."""
     ranked = layer.unit_numbers[layer.table.ranked]
     drawn = np.random.default_rng(seed).permutation(layer.unit_numbers)
     steps = sorted({min(step, len(ranked)) for step in steps})
@@ -85,22 +85,22 @@ def ablate(
     batch_size: int = 32,
     workers: int = 0,
 ) -> Ablation:
-    """Accuracy of a classifier when sets of a layer's units are set to zero, each set in a forward pass of its own.
+    """Measure a classifier's accuracy with sets of a layer's units set to zero, each set in its own forward pass.
 
     Parameters
     ----------
     model, data, layer, preprocess, batch_size, workers :
-        as for ``dissect``; the layer gives [B, K, H, W] or [B, K].
+        as for ``dissect``; the layer returns [B, K, H, W] or [B, K].
     sets :
-        unit numbers by name, such as ``sets_by_label`` or ``sets_by_rank`` give.
+        unit numbers by name, such as ``sets_by_label`` or ``sets_by_rank`` returns.
     targets :
-        the right class of each image, [N]; None: what the network says with all units, so that a drop is the share of
+        the correct class of each image, [N]; None: the network's answers with all units, so that a drop is the share of
         answers that change.
 
     Raises
     ------
     ArgumentError, LayerError, ModelError
-        a unit that does not exist, too few targets, a layer that is no stack of units, an output without scores.
+        a unit that does not exist, too few targets, a layer that is not a stack of units, an output without scores.
     """
     if targets is not None and len(targets) != len(data):
         raise ArgumentError(f"there are {len(data)} images, but {len(targets)} targets")
@@ -141,7 +141,7 @@ def ablate(
 
 @contextmanager
 def silenced(model: nn.Module, layer: str | nn.Module, units: Sequence[int]) -> Iterator[None]:
-    """Inside, these units of a layer give 0 everywhere. Raises ArgumentError, LayerError in the forward pass."""
+    """Set these units of a layer to 0 everywhere inside the context. Forward passes raise ArgumentError, LayerError."""
     import torch
 
     ((name, ref),) = resolve_layers(model, layer).items()

@@ -1,4 +1,4 @@
-"""Networks, layers, trainings side by side: detectors by category, and which concepts are gained or lost."""
+"""Networks, layers or training runs side by side: detectors by category, and which concepts are gained or lost."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ RESAMPLES = 200  # of units, for the spread of a number of unique detectors
 
 @dataclass(frozen=True)
 class Comparison:
-    """Tables of units side by side, by name; the first is what the others are compared with."""
+    """Tables of units side by side, by name; the others are compared with the first."""
 
     tables: Mapping[str, UnitTable]
     iou_threshold: float = 0.04
     count: CountRule = "top_label"
 
     def rows(self) -> Rows:
-        """One row a table: units, detectors, their ratio, unique detectors (± by resampling units) and by category.
+        """Return one row per table: units, detectors, their ratio, unique detectors (± by resampling) and by category.
 
-        ``sure``: detectors with q ≤ 0.05, where ``null`` was asked; empty elsewhere.
+        ``sure``: detectors with q ≤ 0.05 if the table has null scores, otherwise empty.
         """
         names = list(dict.fromkeys(name for table in self.tables.values() for name in table.vocabulary.categories))
         found = []
@@ -55,7 +55,7 @@ class Comparison:
         return found
 
     def _spread(self, table: UnitTable) -> float:
-        """Standard deviation of the number of distinct labels among as many units drawn anew (bootstrap, seed 0)."""
+        """Return the standard deviation of the number of distinct labels among resampled units (bootstrap, seed 0)."""
         category, concept, score = table.top
         label = np.where(score > self.iou_threshold, category.astype(np.int64) * len(table.vocabulary) + concept, -1)
         rng = np.random.default_rng(0)
@@ -63,7 +63,7 @@ class Comparison:
         return float(np.std([len(np.unique(draw[draw >= 0])) for draw in draws]))
 
     def changes(self) -> Rows:
-        """One row a concept that is detected in one table and not in the first, or the other way round."""
+        """Return one row per concept that is detected in a table but not in the first, or the other way round."""
         first, *others = self.tables.items()
         before, found = first[1].detected(self.iou_threshold), []
         for name, table in others:
@@ -77,11 +77,11 @@ class Comparison:
         return found
 
     def plot(self, ax: Axes | None = None) -> Axes:
-        """Unique detectors of each table, stacked by category."""
+        """Plot the unique detectors of each table, stacked by category."""
         return categories(self.tables, iou_threshold=self.iou_threshold, count=self.count, ax=ax)
 
     def save(self, out: str | Path) -> list[Path]:
-        """Write comparison.csv, changes.csv and, with matplotlib, a figure."""
+        """Write comparison.csv, changes.csv and, if matplotlib is installed, a figure."""
         written = [save_rows(out, "comparison", self.rows()), save_rows(out, "changes", self.changes())]
         return written + save_figure(out, "comparison", self.plot)
 
@@ -92,9 +92,9 @@ def compare(
     iou_threshold: float = 0.04,
     count: CountRule = "top_label",
 ) -> Comparison:
-    """Put results side by side; a dissection counts as its layers, called "name layer" where it has several.
+    """Compare results side by side; a dissection stands for its layers, named "name layer" if it has several.
 
-    ``count``: see ``LayerResult.detectors``. ArgumentError where two have one name, or there is none.
+    ``count``: see ``LayerResult.detectors``. Raises ArgumentError if two have the same name, or there are none.
     """
     if not isinstance(runs, Mapping) and any(isinstance(run, Dissection) for run in runs):
         raise ArgumentError("a dissection has no name of its own: give a dict of names and results")

@@ -1,4 +1,4 @@
-"""Detectors against quantile and IoU threshold, and labels chosen on half of the images, reported on the others."""
+"""Detectors against quantile and IoU threshold, and labels chosen on half of the images but scored on the others."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ from .saved_run import Saved, saved
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-PARTS = (1, 2, 5, 10, 20, 50)  # of the run's quantile
+PARTS = (1, 2, 5, 10, 20, 50)  # the run's quantile is divided by these
 IOU_THRESHOLDS = (0.01, 0.02, 0.03, 0.04, 0.06, 0.08, 0.1, 0.15, 0.2, 0.3)
 
 
 @dataclass(frozen=True)
 class Curve:
-    """What a run's detectors become when its settings vary.
+    """A run's detectors as its settings vary.
 
-    rows   one a layer, quantile and IoU threshold: detectors, unique detectors, and these by category
-    held   one a unit: the label chosen on half of the images, and its IoU there and on the other half; empty where
-           that was not asked
+    rows   one per layer, quantile and IoU threshold: detectors, unique detectors, and the latter by category
+    held   one per unit: the label chosen on half of the images, and its IoU there and on the other half; empty
+           unless requested
     """
 
     rows: Rows
@@ -46,11 +46,11 @@ class Curve:
 
     @property
     def layers(self) -> list[str]:
-        """Names of the layers."""
+        """The names of the layers."""
         return list(dict.fromkeys(row["layer"] for row in self.rows))
 
     def held_out(self) -> Rows:
-        """One row a layer: detectors by the IoU on which labels were chosen, and of the same labels on other images."""
+        """Return one row per layer: detectors on the half that chose the labels, and those left on the other half."""
         found = []
         for layer in self.layers if self.held else ():
             units = [row for row in self.held if row["layer"] == layer]
@@ -69,7 +69,7 @@ class Curve:
         return found
 
     def plot(self, layer: str, along: str, ax: Axes | None = None) -> Axes:
-        """Unique detectors of a layer along "quantile" or "iou_threshold", in total and by category."""
+        """Plot unique detectors of a layer along "quantile" or "iou_threshold", in total and by category."""
         fixed = {"quantile": ("iou_threshold", self.iou_threshold), "iou_threshold": ("quantile", self.quantile)}
         if along not in fixed:
             raise ArgumentError(f"along must be quantile or iou_threshold, got {along!r}")
@@ -86,7 +86,7 @@ class Curve:
         return ax
 
     def save(self, out: str | Path) -> list[Path]:
-        """Write curve.csv, held-out.csv where it was asked and, with matplotlib, two figures a layer."""
+        """Write curve.csv, held-out.csv if requested and, if matplotlib is installed, two figures per layer."""
         written = [save_rows(out, "curve", self.rows)]
         if self.held:
             written.append(save_rows(out, "held-out", self.held))
@@ -110,26 +110,26 @@ def curve(
     threads: int | None = None,
     cache: str | Path | None = None,
 ) -> Curve:
-    """Detectors of a run's layers at other quantiles and IoU thresholds, from the saved peaks.
+    """Count detectors of a run's layers at other quantiles and IoU thresholds, from the saved peaks.
 
     Parameters
     ----------
     run :
-        a dissection with peaks, such as ``nd.load`` gives.
+        a dissection with peaks, such as ``nd.load`` returns.
     quantiles :
-        up to the run's own, which is added; default: that, and down to a fiftieth of it.
+        at most the run's own, which is added; default: from that down to a fiftieth of it.
     iou_thresholds, iou_threshold :
-        those of the curve; and the one at which quantiles are compared, which is added.
+        those of the curve; the one at which quantiles are compared, which is added.
     split, seed :
-        also choose labels on a random half of the images and report their IoU on the other: what choosing the best of
-        many concepts adds to a score.
+        also choose labels on a random half of the images and report their IoU on the other half, which shows how much
+        choosing the best of many concepts adds to a score.
     data, backend, threads, cache :
         as for ``null``.
 
     Raises
     ------
     ArgumentError
-        a layer without peaks, a quantile larger than the run's, or another data set.
+        a layer has no peaks, a quantile is larger than the run's, or the data set is a different one.
     """
     if seed < 0:
         raise ArgumentError(f"seed must be 0 or larger, got {seed}")
@@ -172,7 +172,7 @@ def _held_out(layer: LayerResult, sources: Saved, rng: np.random.Generator) -> l
 
 
 def counts_of(layer: LayerResult, sources: Saved, images: Int64Array) -> Counts:
-    """Counts over some images, ascending, at the thresholds over all of them."""
+    """Return counts over some images, ascending, at the thresholds of all images."""
     crops = layer.require_peaks().crops
     mine = crops.take(np.flatnonzero(np.isin(crops.image, images)))
     mine = replace(mine, image=np.searchsorted(images, mine.image).astype(np.int32))

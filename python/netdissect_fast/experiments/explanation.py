@@ -1,4 +1,4 @@
-"""Which units made the network say so? A prediction as a sum over units, with their concepts and masks on the image."""
+"""Which units drove a prediction? The prediction as a sum over units, with their concepts and masks on the image."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ if TYPE_CHECKING:
     from PIL.Image import Image
     from torch import Tensor, nn
 
-_PIXELS = 224  # of a picture in a figure
+_PIXELS = 224  # size of a picture in a figure
 
 
 @dataclass(frozen=True)
 class Explanation:
-    """Why a network gave an image the score of a class.
+    """Why a network gave an image its score for a class.
 
-    image    as it was given
-    target   the class, its number among the network's outputs; ``score`` what the network gave it
-    rows     one a unit, largest contribution first: unit, label, category, IoU, contribution, pooled activation and the
-             weight that joins them: contribution = weight × pooled
+    image    the image, unchanged
+    target   the class, as an index of the network's outputs; ``score``: its output
+    rows     one per unit, largest contribution first: unit, label, category, IoU, contribution, pooled activation and
+             the weight that relates them: contribution = weight × pooled
     masks    bool [n, Y, X]: where the first n units are above their thresholds, at the image's size
     """
 
@@ -47,9 +47,9 @@ class Explanation:
     masks: BoolArray
 
     def plot(self, ax: Axes | None = None) -> Axes:
-        """The image and, beside it, as often as there are masks, the same bright where a unit is on."""
+        """Plot the image and, beside it, a copy for each mask, bright where the unit is on."""
         pyplot = require("matplotlib.figure", "report")
-        step = max(1, max(self.image.size) // _PIXELS)  # every so-many-th pixel is enough
+        step = max(1, max(self.image.size) // _PIXELS)  # every step-th pixel is enough
         pixels = np.asarray(self.image.convert("RGB"))[::step, ::step]
         panels = [("", pixels)]
         for row, mask in zip(self.rows, self.masks, strict=False):
@@ -84,34 +84,35 @@ def explain(
 ) -> Explanation:
     """Explain one output of a network on one image by the units of a dissected layer.
 
-    A unit contributes Σ a·∂z/∂a over its positions, z the output: where the layer goes to the output by pooling and
-    linear maps, as in the last convolution of a ResNet, that is the weight of the class times the pooled activation
-    (Zhou, Bau, Oliva, Torralba 2018, arXiv 1711.05611), and all contributions with the bias sum up to z. Through
-    what is not linear it is the first-order share.
+    A unit contributes Σ a·∂z/∂a over its positions, where z is the output. If only pooling and linear maps lead from
+    the layer to the output, as after the last convolution of a ResNet, that is the weight of the class times the pooled
+    activation (Zhou, Bau, Oliva, Torralba 2018, arXiv 1711.05611), and the contributions and the bias sum to z.
+    Otherwise it is the first-order share.
 
     Parameters
     ----------
     model :
         the network; left as it was found.
     layer :
-        of a dissection of the same network, all units, without transform: concepts, thresholds and grid.
+        from a dissection of the same network, all units, without transform: concepts, thresholds and grid.
     image :
         PIL.Image.
     target :
-        number of the output; None: the highest.
+        index of the output; None: the highest.
     preprocess, tokens :
         as for ``dissect``.
     top :
-        units to give masks of.
+        how many units to return masks of.
 
     Raises
     ------
     LayerError, ModelError, ArgumentError
-        the layer does not run once as one tensor, or has other units; the output is no row of scores; no such target.
+        the layer does not run exactly once and return one tensor, or has different units; the output is not a row of
+        scores; there is no such target.
     """
     where = device_and_dtype(model, "auto")
     batch = as_input((preprocess or from_model(model))(image))[None].to(*where)
-    batch = pad_batch(model, batch)  # the image again and again where the network takes so many
+    batch = pad_batch(model, batch)  # repeats the image if the network has a static batch size
     maps, gradient, scores, target = _gradient(model, layer.name, batch, target, tokens)
     if len(maps) != len(layer.thresholds):
         raise ArgumentError(
@@ -153,7 +154,7 @@ def _mask(layer: LayerResult, maps: Float32Array, unit: int, size: tuple[int, in
 def _gradient(
     model: nn.Module, layer: str, batch: Tensor, target: int | None, tokens: Tokens | None
 ) -> tuple[Float32Array, Float32Array, Float32Array, int]:
-    """The layer's maps [K, H, W], the gradient of the target's output there, all outputs [C], and the target."""
+    """Return the layer's maps [K, H, W], the gradient of the target's output there, all outputs [C], and the target."""
     import torch
 
     network = unwrap(model)
@@ -164,7 +165,7 @@ def _gradient(
         if kept or not isinstance(output, torch.Tensor):
             raise LayerError(f"layer {layer!r} must run once and return one tensor to be explained by its units")
         kept.append(output.detach().clone().requires_grad_())
-        return kept[0].clone()  # what follows may change it in place
+        return kept[0].clone()  # later modules may change it in place
 
     handle = ref.module.register_forward_hook(cut)
     try:

@@ -1,4 +1,4 @@
-"""How sure is a label? Units scored against the labels of other images, from saved peaks, without the network."""
+"""How certain is a label? Units scored against the labels of other images, from saved peaks, without the network."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def null(
     cache: str | Path | None = None,
     out: str | Path | None = None,
 ) -> Dissection:
-    """Give every layer of a run its null scores: then its table has p- and q-values.
+    """Add null scores to every layer of a run, so that its table has p- and q-values.
 
     Each of the ``repeats`` shufflings counts all peaks once against labels of other images that carry the category;
     the network is not needed. See ``Null``.
@@ -40,20 +40,21 @@ def null(
     Parameters
     ----------
     run :
-        a dissection with peaks, such as ``nd.load`` gives; its layers are changed in place. Save it to keep that.
+        a dissection with peaks, such as ``nd.load`` returns; its layers are changed in place. Save it to keep that.
     repeats, seed :
-        how many shufflings, and of which random numbers; each has its own, whatever their number. One more is held out.
+        how many shufflings, and the seed; each has its own random numbers, whatever their number. One more is held out.
     data :
-        the run's data set; default: from where it was.
+        the run's data set; default: the one it used, where it was.
     backend, threads, cache :
         as for ``dissect``.
     out :
-        the run's folder: null scores and result.csv with its new columns are written there.
+        the run's folder: null scores, and result.csv with new columns, are written there.
 
     Raises
     ------
     ArgumentError
-        a layer without peaks, another data set, no repeats, or no two images carry the same category.
+        a layer has no peaks, the data set is a different one, repeats or seed is too small, or no two images carry the
+        same category.
     """
     if repeats < 1:
         raise ArgumentError(f"repeats must be at least 1, got {repeats}")
@@ -80,9 +81,9 @@ def null(
 
 
 def null_rows(run: Dissection, iou_threshold: float = 0.04, q: float = 0.05) -> list[dict[str, Any]]:
-    """One row a layer: detectors by the IoU threshold, how many of them chance gives, and units sure by their q-values.
+    """Return one row per layer: detectors by the IoU threshold, how many chance would give, and units sure by q-values.
 
-    "sure where all is chance" are those of a shuffling that was held out.
+    "sure where all is chance" counts those of the held-out shuffling. Raises ArgumentError without null scores.
     """
     rows = []
     for name, layer in run.items():
@@ -104,14 +105,14 @@ def null_rows(run: Dissection, iou_threshold: float = 0.04, q: float = 0.05) -> 
 
 
 def shuffled(labels: PackedLabels, vocabulary: Vocabulary, rng: np.random.Generator) -> Int64Array:
-    """Whose labels each image meets, int64 [N, categories]: those of a random image that carries the category too.
+    """Return whose labels each image meets, int64 [N, categories]: a random image's that carries the category too.
 
-    A permutation among the images that carry it and have the same label size, one for each category.
+    For each category this is a permutation of the images that carry it and have the same label size.
     """
     present = labels.category_present(vocabulary)
     pairing = np.repeat(np.arange(len(labels))[:, None], present.shape[1], axis=1)
     _, size = np.unique(labels.grid, axis=0, return_inverse=True)
-    size = size.reshape(-1)  # NumPy 2.0.0 gives a column
+    size = size.reshape(-1)  # NumPy 2.0.0 returns a column
     for category in range(present.shape[1]):
         for members in (np.flatnonzero(present[:, category] & (size == k)) for k in range(int(size.max()) + 1)):
             pairing[members, category] = rng.permutation(members)
@@ -119,7 +120,7 @@ def shuffled(labels: PackedLabels, vocabulary: Vocabulary, rng: np.random.Genera
 
 
 def best_scores(layer: LayerResult, sources: Saved, paired: Paired | None = None) -> Float64Array:
-    """IoU of each unit's overall label, float64 [U], where every image meets the labels of ``paired``, else its own."""
+    """Return the IoU of each unit's overall label, float64 [U]; images meet ``paired`` labels (None: their own)."""
     words, peaks = layer.vocabulary, layer.require_peaks()
     counts = count_crops(
         peaks.crops, layer.thresholds, layer.grid, sources.labels, words, sources.backend, sources.category_rule, paired

@@ -1,4 +1,4 @@
-"""Random rotations of K units, and part of the way to one (the paper's section 3.2; spec 5)."""
+"""Random rotations of K units, and rotations part of the way to them (the paper's section 3.2; spec 5)."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 
 def random_rotation(units: int, seed: int) -> Float64Array:
-    """A rotation drawn uniformly from SO(K), float64 [K, K].
+    """Draw a rotation uniformly from SO(K), float64 [K, K].
 
     QR of a Gaussian matrix with the columns signed by R's diagonal is uniform on O(K) (Mezzadri 2007, arXiv
-    math-ph/0609050); where the determinant is −1 the first column changes its sign.
+    math-ph/0609050); if the determinant is −1, the first column changes its sign.
     """
     if units < 1:
         raise ArgumentError(f"a rotation needs at least one unit, got {units}")
@@ -30,18 +30,18 @@ def random_rotation(units: int, seed: int) -> Float64Array:
 
 
 def rotation_power(rotation: Float64Array, alpha: float) -> Float64Array:
-    """Q^α on the geodesic from I (α = 0) to Q (α = 1), float64 [K, K].
+    """Return Q^α on the geodesic from I (α = 0) to Q (α = 1), float64 [K, K].
 
-    ArgumentError for a reflection; MissingExtra without scipy.
+    Raises ArgumentError for a reflection, MissingExtra without scipy.
     """
     z, planes = _planes(rotation)
     return _turned(z, planes, alpha)
 
 
 def _planes(rotation: Float64Array) -> tuple[Float64Array, list[tuple[int, int, float]]]:
-    """Orthonormal columns Z, and pairs of them with the angle by which Q turns their plane; Q keeps the others.
+    """Return orthonormal columns Z, and pairs of them with the angle by which Q turns their plane; Q keeps the others.
 
-    By the real Schur form Q = Z·T·Zᵀ: 2×2 blocks of T are planes, eigenvalues −1, an even number, planes turned by π.
+    By the real Schur form Q = Z·T·Zᵀ: 2×2 blocks of T are planes; pairs of eigenvalues −1 are planes turned by π.
     """
     schur: Any = require("scipy.linalg", "experiments").schur
     t, z = schur(rotation, output="real")
@@ -70,7 +70,7 @@ def _turned(z: Float64Array, planes: list[tuple[int, int, float]], alpha: float)
     return np.asarray(turned @ z.T, np.float64)
 
 
-@lru_cache(maxsize=8)  # all powers of a rotation come from one decomposition
+@lru_cache(maxsize=8)  # so that all powers of a rotation share one decomposition
 def _random_planes(units: int, seed: int) -> Any:
     return _planes(random_rotation(units, seed))
 
@@ -86,7 +86,7 @@ class Turn:
         return f"Turn(alpha={self.alpha}, seed={self.seed})"
 
     def __call__(self, maps: Tensor) -> Tensor:
-        """Rotate."""
+        """Return rotated maps, float32 of the same shape."""
         import torch
 
         units = maps.shape[1]

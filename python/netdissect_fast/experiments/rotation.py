@@ -1,4 +1,4 @@
-"""Is interpretability axis-aligned? Layers dissected in bases more and more rotated (the paper's section 3.2)."""
+"""Is interpretability axis-aligned? Layers dissected in increasingly rotated bases (the paper's section 3.2)."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Rotation:
-    """Layers in rotated bases: ``views`` by layer, alpha and seed (None: alpha 0, which has one)."""
+    """Layers in rotated bases: ``views`` by layer, alpha and seed (None for alpha 0, which has a single view)."""
 
     result: Dissection
     views: Mapping[tuple[str, float, int | None], str]  # the name in ``result``
 
     def rows(self, iou_threshold: float = 0.04) -> list[dict[str, Any]]:
-        """One row a layer, alpha and seed: detectors, unique detectors, and these by category."""
+        """Return one row per layer, alpha and seed: detectors, unique detectors, and the latter by category."""
         return [
             {
                 "layer": layer,
@@ -49,7 +49,7 @@ class Rotation:
         ]
 
     def means(self, iou_threshold: float = 0.04) -> list[dict[str, Any]]:
-        """One row a layer and alpha: means over seeds, and ``share``, unique detectors in those at alpha 0."""
+        """Return one row per layer and alpha: means over seeds, and ``share``, unique detectors relative to alpha 0."""
         rows, means = self.rows(iou_threshold), []
         for layer, alpha in dict.fromkeys((row["layer"], row["alpha"]) for row in rows):
             same = [row for row in rows if (row["layer"], row["alpha"]) == (layer, alpha)]
@@ -65,7 +65,7 @@ class Rotation:
         return [(key, self.result[name]) for key, name in self.views.items()]
 
     def plot(self, layer: str | None = None, *, iou_threshold: float = 0.04, ax: Axes | None = None) -> Axes:
-        """Unique detectors of a layer (the first) against alpha, by category: means over seeds; of each seed a dot."""
+        """Plot unique detectors of a layer (the first) against alpha, by category: means over seeds, dots for seeds."""
         layer = layer or next(iter(self.views))[0]
         means = [row for row in self.means(iou_threshold) if row["layer"] == layer]
         means.sort(key=lambda row: float(row["alpha"]))
@@ -83,7 +83,7 @@ class Rotation:
         return ax
 
     def save(self, out: str | Path, iou_threshold: float = 0.04) -> list[Path]:
-        """Write rotation.csv, rotation-means.csv and, with matplotlib, a figure for each layer."""
+        """Write rotation.csv, rotation-means.csv and, if matplotlib is installed, a figure for each layer."""
         written = [save_rows(out, "rotation", self.rows(iou_threshold))]
         written.append(save_rows(out, "rotation-means", self.means(iou_threshold)))
         folders = layer_folders(dict.fromkeys(layer for layer, _, _ in self.views))
@@ -104,25 +104,25 @@ def rotate(
     out: str | Path | None = None,
     **options: Any,
 ) -> Rotation:
-    """Dissect layers as they are and in rotated bases Q^α·a, all in one forward pass.
+    """Dissect layers in their own basis and in rotated bases Q^α·a, all in one forward pass.
 
-    Q is uniform on SO(K), by seed; Q^α lies on the way from the layer's own basis (α = 0) to Q (α = 1) (spec 5). A
-    rotation keeps all that a linear read-out can tell: where it costs unique detectors, the units' own directions
-    are special.
+    Q is uniform on SO(K), by seed; Q^α lies on the path from the layer's own basis (α = 0) to Q (α = 1) (spec 5). A
+    rotation preserves everything that a linear read-out can tell: if it costs unique detectors, the units' own
+    directions are special.
 
     Parameters
     ----------
     model, data, layers, options :
-        as for ``dissect``, but for ``transform``.
+        as for ``dissect``, except ``transform``.
     alphas :
-        how far to rotate; 0 is always among them.
+        how far to rotate; 0 is always included.
     seeds :
-        of Q: how many (0, 1, ...), or which.
+        seeds of Q: how many (0, 1, ...), or which.
     iou_threshold :
-        of rotation.csv and the figures.
+        for rotation.csv and the figures.
     out :
-        folder for the dissection, rotation.csv, and figures where matplotlib is there. Of a shard only the shard is
-        left there: when all are, the same call without ``shard`` ends the run.
+        folder for the dissection, rotation.csv, and figures if matplotlib is installed. With ``shard``, only the shard
+        is written there: once all are, the same call without ``shard`` finishes the run.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""What experiments write: tables, which are lists of dicts with the same keys, and figures."""
+"""Output of experiments: tables, which are lists of dicts with the same keys, and figures."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ Rows: TypeAlias = Sequence[Mapping[str, Any]]
 
 
 def detector_row(layer: LayerResult, iou_threshold: float) -> dict[str, int]:
-    """A layer's detectors, unique detectors, and these by category."""
+    """Return a layer's detectors, unique detectors, and the latter by category."""
     unique = layer.unique_detectors(iou_threshold)
     return {"detectors": sum(layer.detectors(iou_threshold).values()), "unique": sum(unique.values()), **unique}
 
 
 def rows_csv(rows: Rows) -> str:
-    """A header and a line for each row, nothing without rows; floats as Python's repr."""
+    """Return a header and a line for each row, "" without rows; floats as Python's repr."""
     if not rows:
         return ""
     text = io.StringIO()
@@ -39,7 +39,7 @@ def rows_csv(rows: Rows) -> str:
 
 
 def rows_text(rows: Rows) -> str:
-    """The same for a terminal: columns in line, floats in four digits."""
+    """Return the same for a terminal: columns aligned, floats with four digits."""
     if not rows:
         return "(nothing)"
     lines = [list(rows[0]), *([_shown(value) for value in row.values()] for row in rows)]
@@ -59,20 +59,20 @@ def _shown(value: Any) -> str:
 
 
 def save_rows(out: str | Path, name: str, rows: Rows) -> Path:
-    """Write NAME.csv into a folder. OutputError where that fails."""
+    """Write NAME.csv into a folder. Raises OutputError if that fails."""
     path = Path(out) / f"{name}.csv"
     write_text(path, rows_csv(rows))
     return path
 
 
 def save_figure(out: str | Path, name: str, draw: Callable[[], Axes]) -> list[Path]:
-    """Write what ``draw`` draws as NAME.png and NAME.svg; nothing without matplotlib. OutputError where that fails."""
+    """Write what ``draw`` draws as NAME.png and NAME.svg; nothing without matplotlib. Raises OutputError on failure."""
     if find_spec("matplotlib") is None:
         return []
     paths = [Path(out) / f"{name}.{kind}" for kind in ("png", "svg")]
     with detached():
         figure: Any = draw().figure
-    same = {"svg.hashsalt": "netdissect_fast"}  # the same figure is the same file
+    same = {"svg.hashsalt": "netdissect_fast"}  # so that the same figure is the same file
     for path in paths:
         with atomic_file(path) as file, require("matplotlib", "report").rc_context(same):
             metadata = {"Date": None} if path.suffix == ".svg" else {}

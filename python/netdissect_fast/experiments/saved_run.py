@@ -1,4 +1,4 @@
-"""What questions to a saved run need beside its peaks: the labels, and how the run counted."""
+"""A saved run reopened: what experiments on it need besides its peaks, the labels and how the run counted."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Saved:
 def saved(
     run: Dissection, data: ConceptDataset | None, backend: str, threads: int | None, cache: str | Path | None
 ) -> Saved:
-    """Open what a run was made with; ``data``: None for where it was. ArgumentError for another data set."""
+    """Open what a run was made with; ``data``: None to find it where it was. ArgumentError for a different one."""
     data = data or run.data or data_of_run(run.run)
     check_same(data, run.run)
     rule: CategoryRule = run.run.get("settings", {}).get("category_rule", "image")

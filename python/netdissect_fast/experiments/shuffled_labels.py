@@ -1,4 +1,4 @@
-"""Labels in which each category comes from another image: what units meet by chance (``experiments/null.py``)."""
+"""Labels in which each category comes from a different image: what units meet by chance (``experiments/null.py``)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..types import Array, Int32Array, Int64Array
 class ByCategory:
     """Packed labels with each image's concepts in the order of their categories, so that a category is one slice.
 
-    category  int32 [C]: of each concept; concepts of none (−1) are left out
+    category  int32 [C]: of each concept; concepts without one (−1) are omitted
     """
 
     def __init__(self, labels: PackedLabels, category: Int32Array, categories: int) -> None:
@@ -35,14 +35,14 @@ class ByCategory:
         self.wholes = _edges(image, known, len(labels), categories)
 
     def mixed(self, pairing: Int64Array) -> PackedLabels:
-        """Labels of n images: each category from the image that ``pairing``, int64 [n, categories], says.
+        """Return labels of n images, each category from the image given by ``pairing``, int64 [n, categories].
 
-        All images of a row have the same label size.
+        All images of a row must have the same label size.
         """
         images, columns = pairing[:, 0] if pairing.shape[1] else np.zeros(len(pairing), int), range(pairing.shape[1])
         begin, end = (edge[pairing, columns] for edge in (self.slots[:, :-1], self.slots[:, 1:]))
         width = end - begin
-        slots = -(-width.sum(axis=1) // 8) * 8  # they come in eights
+        slots = -(-width.sum(axis=1) // 8) * 8  # padded to a multiple of 8
         grid = self.grid[images]
         tiles = np.prod((grid.astype(np.int64) + 7) // 8, axis=1)
         slot_start, word_start = starts_of(slots), starts_of(tiles * slots)
@@ -74,18 +74,18 @@ class ByCategory:
 
 @dataclass(frozen=True)
 class Paired:
-    """The labels that N images meet: those that ``pairing``, int64 [N, categories], says."""
+    """The labels that N images meet: those given by ``pairing``, int64 [N, categories]."""
 
     labels: ByCategory
     pairing: Int64Array
 
     def of_images(self, first: int, last: int) -> PackedLabels:
-        """The labels that images ``first`` ≤ i < ``last`` meet."""
+        """Return the labels that images ``first`` ≤ i < ``last`` meet."""
         return self.labels.mixed(self.pairing[first:last])
 
 
 def _edges(image: Int64Array, category: Int32Array, images: int, categories: int) -> Int64Array:
-    """int64 [N, categories + 1]: where each category begins among entries in order of image, then category."""
+    """Return int64 [N, categories + 1]: where each category begins among entries ordered by image, then category."""
     counts = np.zeros((images, categories + 1), np.int64)
     np.add.at(counts, (image, category + 1), 1)
     edges = np.zeros((images, categories + 2), np.int64)

@@ -1,4 +1,4 @@
-"""Detectors against training: a series of checkpoints dissected one after the other."""
+"""Detectors in the course of training: a series of checkpoints dissected one after the other."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Series:
-    """The same layers with the weights of each checkpoint: results by file, in order; ``steps`` to draw them at."""
+    """The same layers with the weights of each checkpoint: results by file, in order; ``steps`` are their abscissas."""
 
     results: Mapping[Path, Dissection]
     steps: Sequence[int]
 
     def rows(self, iou_threshold: float = 0.04) -> Rows:
-        """One row a checkpoint and layer: detectors, unique detectors, and these by category."""
+        """Return one row per checkpoint and layer: detectors, unique detectors, and the latter by category."""
         return [
             {
                 "checkpoint": path.name,
@@ -49,14 +49,14 @@ class Series:
         ]
 
     def plot(self, layer: str, *, iou_threshold: float = 0.04, ax: Axes | None = None) -> Axes:
-        """Unique detectors of a layer against the step, in total and by category."""
+        """Plot the unique detectors of a layer against the step, in total and by category."""
         layers: list[LayerResult] = [result[layer] for result in self.results.values()]
         ax = unique_detectors(self.steps, layers, iou_threshold=iou_threshold, xlabel="step of training", ax=ax)
         ax.set_title(layer)
         return ax
 
     def save(self, out: str | Path, iou_threshold: float = 0.04) -> list[Path]:
-        """Write training.csv and, with matplotlib, a figure for each layer."""
+        """Write training.csv and, if matplotlib is installed, a figure for each layer."""
         written = [save_rows(out, "training", self.rows(iou_threshold))]
         first = next(iter(self.results.values()))
         for name, folder in layer_folders(first.layers).items():
@@ -74,23 +74,23 @@ def dissect_series(
     out: str | Path | None = None,
     **options: Any,
 ) -> Series:
-    """Dissect a network with the weights of each file in turn; at the end the network has those of the last.
+    """Dissect a network with the weights of each file in turn; afterwards the network has those of the last.
 
     Parameters
     ----------
     model, data, layers, options :
         as for ``dissect``.
     checkpoints :
-        files of weights, put in the order of the last number in their names ("net_2000.pth" after "net_500.pth"), which
-        is the step; without numbers, or with one twice, steps count 0, 1, ...
+        files of weights, sorted by the last number in their names ("net_2000.pth" after "net_500.pth"), which is the
+        step; if some have no number, or two have the same, steps are 0, 1, ...
     iou_threshold :
-        of training.csv and the figures.
+        for training.csv and the figures.
     out :
-        folder: each result in one named as its file, and training.csv with figures.
+        folder: each result goes into a folder named after its file, beside training.csv and the figures.
 
     Raises
     ------
-    ArgumentError for no files, or two of one name; ModelError where weights do not fit; and what ``dissect`` raises.
+    ArgumentError for no files, or two of the same name; ModelError if weights do not fit; and what ``dissect`` raises.
     """
     numbers = {Path(path): re.findall(r"\d+", Path(path).stem) for path in checkpoints}
     names = [path.stem for path in numbers]
@@ -99,7 +99,7 @@ def dissect_series(
     paths = sorted(numbers, key=lambda path: (int(numbers[path][-1]) if numbers[path] else -1, path.name))
     steps = [int(numbers[path][-1]) for path in paths] if all(numbers.values()) else []
     results = {}
-    for path in paths:  # all are tried before the first run
+    for path in paths:  # try all before the first run
         load_weights(unwrap(model), path)
     for path in paths:
         load_weights(unwrap(model), path)
