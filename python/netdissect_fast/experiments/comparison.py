@@ -95,6 +95,17 @@ def compare(
     """Compare results side by side; a dissection stands for its layers, named "name layer" if it has several.
 
     ``count``: see ``LayerResult.detectors``. Raises ArgumentError if two have the same name, or there are none.
+
+    Examples
+    --------
+    >>> labels = np.array([[[1, 1], [0, 0]], [[0, 0], [2, 2]]])
+    >>> masks = np.stack([labels == 1, labels == 2], axis=1).astype(np.float32)
+    >>> before, after = nd.score(masks[:, :1], labels, quantile="1/4"), nd.score(masks, labels, quantile="1/4")
+    >>> comparison = nd.compare({"before": before, "after": after})
+    >>> [(row["run"], row["unique"]) for row in comparison.rows()]
+    [('before', 1), ('after', 2)]
+    >>> [(row["change"], row["concept"]) for row in comparison.changes()]
+    [('gained', '2')]
     """
     if not isinstance(runs, Mapping) and any(isinstance(run, Dissection) for run in runs):
         raise ArgumentError("a dissection has no name of its own: give a dict of names and results")

@@ -130,6 +130,17 @@ def curve(
     ------
     ArgumentError
         a layer has no peaks, a quantile is larger than the run's, or the data set is a different one.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from tempfile import TemporaryDirectory
+    >>> model, data = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3)), nd.Synthetic(images=8, size=32)
+    >>> with TemporaryDirectory() as cache:
+    ...     run = nd.dissect(model, data, "0", preprocess=nd.Preprocess(32), cache=cache, progress=False)
+    ...     curve = nd.curve(run, quantiles=[0.001], iou_thresholds=[], cache=cache)
+    >>> [(row["layer"], row["quantile"], row["iou_threshold"]) for row in curve.rows]
+    [('0', 0.001, 0.04), ('0', 0.005, 0.04)]
     """
     if seed < 0:
         raise ArgumentError(f"seed must be 0 or larger, got {seed}")

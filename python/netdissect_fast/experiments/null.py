@@ -55,6 +55,17 @@ def null(
     ArgumentError
         a layer has no peaks, the data set is a different one, repeats or seed is too small, or no two images carry the
         same category.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from tempfile import TemporaryDirectory
+    >>> model, data = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3)), nd.Synthetic(images=8, size=32)
+    >>> with TemporaryDirectory() as cache:
+    ...     run = nd.dissect(model, data, "0", preprocess=nd.Preprocess(32), cache=cache, progress=False)
+    ...     run = nd.null(run, repeats=5, cache=cache)
+    >>> run["0"].null.scores.shape  # shufflings, units
+    (5, 4)
     """
     if repeats < 1:
         raise ArgumentError(f"repeats must be at least 1, got {repeats}")

@@ -127,6 +127,17 @@ def rotate(
     Raises
     ------
     ArgumentError, MissingExtra (scipy), and what ``dissect`` raises.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from tempfile import TemporaryDirectory
+    >>> model, data = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3)), nd.Synthetic(images=8, size=32)
+    >>> options = {"preprocess": nd.Preprocess(32), "progress": False}
+    >>> with TemporaryDirectory() as cache:
+    ...     rotation = nd.rotate(model, data, "0", alphas=[0.5], seeds=2, cache=cache, **options)
+    >>> [(row["layer"], row["alpha"], row["seed"], row["units"]) for row in rotation.rows()]
+    [('0', 0.0, '', 4), ('0', 0.5, 0, 4), ('0', 0.5, 1, 4)]
     """
     require("scipy.linalg", "experiments")
     chosen = list(range(seeds)) if isinstance(seeds, int) else list(seeds)

@@ -106,6 +106,16 @@ def report(
         the data set cannot be found, is not the one that was dissected, or has broken files.
     OutputError
         ``out`` contains something else, is being written by another process, or cannot be written.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> maps = np.array([[[[0, 1], [0, 0]]], [[[0, 0], [0, 2]]]], np.float32)
+    >>> layer = nd.score(maps, np.array([[[0, 7], [0, 0]], [[0, 0], [0, 7]]]), quantile="1/4")
+    >>> with TemporaryDirectory() as out:
+    ...     report = nd.report(layer.table, out)  # without a run there are no pictures
+    >>> report.index.name, report.units, report.pictures
+    ('index.html', 1, 0)
     """
     from .facts import Concepts
     from .html import Shared, write_pages

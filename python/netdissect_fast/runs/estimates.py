@@ -128,6 +128,14 @@ def estimate(
     -------
     Estimate
         print it to get a table.
+
+    Examples
+    --------
+    >>> import torch
+    >>> model = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3, stride=2))
+    >>> needed = nd.estimate(model, nd.Synthetic(images=8), "0", preprocess=nd.Preprocess(32))
+    >>> needed.layers["0"].dense_bytes  # 8 images, 4 units, 15×15 positions, float32
+    28800
     """
     exact = exact_quantile(quantile)
     if batches < 1:

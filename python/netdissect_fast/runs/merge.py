@@ -56,6 +56,19 @@ def merge(
         a shard's settings, model or data differ from those of the first.
     DataError, InUse, OutputError
         a shard is broken; a folder is still being written; the result cannot be written.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from tempfile import TemporaryDirectory
+    >>> model, data = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3)), nd.Synthetic(images=8, size=32)
+    >>> options = {"preprocess": nd.Preprocess(32), "batch_size": 4, "progress": False}
+    >>> with TemporaryDirectory() as out:
+    ...     for i in range(2):
+    ...         _ = nd.dissect(model, data, "0", out=out, shard=(i, 2), **options)
+    ...     run = nd.merge(out, cache=f"{out}/cache")
+    >>> run["0"].peaks.images_seen
+    8
     """
     sources = [Path(folder) for folder in ([folders] if isinstance(folders, str | Path) else folders)]
     if not sources or (out is None and len(sources) > 1):
