@@ -28,7 +28,7 @@ ROWS_AT_ONCE = 64  # of a long table in one group: browsers lay out only the gro
 
 @dataclass(frozen=True)
 class Shared:
-    """What every page may show; templates call it ``site``.
+    """Values that every page may show; templates call them ``site``.
 
     facts    about the run, for readers
     colours  of all categories

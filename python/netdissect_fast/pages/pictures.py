@@ -32,7 +32,7 @@ _HEAT = np.array([[0, 0, 4], [87, 16, 110], [188, 55, 84], [249, 142, 9], [252, 
 
 @dataclass(frozen=True)
 class Look:
-    """How pictures look.
+    """The look of pictures.
 
     images    photographs in a strip, at most
     size      pixels on the longer side of each; smaller photographs are not enlarged

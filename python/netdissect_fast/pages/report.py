@@ -29,7 +29,7 @@ MOST_OVERLAPS = 8192  # units; with more, the overlaps of all pairs would take g
 
 @dataclass(frozen=True)
 class Report:
-    """What was written.
+    """Summary of what was written.
 
     index     the entry page
     units     in all layers

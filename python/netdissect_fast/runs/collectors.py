@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Counting:
-    """How the layers of a run are collected and counted.
+    """Inputs and settings for collecting and counting the layers of a run.
 
     data      images and vocabulary
     labels    waits for the packed labels of all images and returns them
@@ -50,7 +50,7 @@ class Counting:
 
 
 class Collected(ABC):
-    """What has been collected from one layer on some images: peaks, or sums if thresholds were given."""
+    """Data collected from one layer on some images: peaks, or sums if thresholds were given."""
 
     def __init__(self, plan: LayerPlan) -> None:
         self.plan = plan

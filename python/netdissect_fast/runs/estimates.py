@@ -38,7 +38,7 @@ _HEADER = 16  # bytes of a crop in addition to its values
 
 @dataclass(frozen=True)
 class LayerEstimate:
-    """What one layer will need, in bytes.
+    """The memory that one layer will need, in bytes.
 
     units, grid    U, and where the H×W positions lie on the input
     dense_bytes    all its activations in float32, which are never held
@@ -58,7 +58,7 @@ class LayerEstimate:
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a run will need.
+    """The memory and time that a run will need.
 
     layers         by name
     images         in the data set; ``sampled``: how many of them the estimate is based on

@@ -32,7 +32,7 @@ class WatchOptions(TypedDict):
 
 @dataclass(frozen=True)
 class LayerPlan:
-    """How a layer will be dissected."""
+    """The plan for dissecting one layer."""
 
     name: str
     units: int

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class Run:
-    """What is settled before the first batch.
+    """A run of ``dissect``, with all that is settled before the first batch.
 
     where    device and dtype in which the model takes images
     record   contents of run.json; the same on all ranks
