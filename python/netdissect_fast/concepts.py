@@ -32,14 +32,14 @@ class Vocabulary:
             object.__setattr__(self, name, np.asarray(getattr(self, name), dtype))
         if not self.numbers.shape == (len(self.names),) == self.category.shape:
             raise ShapeError(
-                f"a vocabulary needs one name and one category a concept, got {self.numbers.size} numbers, "
+                f"a vocabulary needs one name and one category per concept, got {self.numbers.size} numbers, "
                 f"{len(self.names)} names, {self.category.size} categories"
             )
         if len(self.numbers) and (self.numbers[0] < 1 or np.any(np.diff(self.numbers) <= 0)):
             raise ArgumentError("concept numbers must be ≥ 1, ascending and distinct; 0 means unlabelled")
         if np.any(self.category < -1) or np.any(self.category >= len(self.categories)):
             raise ArgumentError(
-                f"a concept's category must be a position among the {len(self.categories)} categories, or −1 for none"
+                f"a concept's category must be an index into the {len(self.categories)} categories, or −1 for none"
             )
 
     def __len__(self) -> int:

@@ -112,7 +112,7 @@ def read_table(path: Path, required: tuple[str, ...], faults: list[DataError] | 
     names = [name.strip() for name in header]
     repeated = sorted(name for name, times in Counter(names).items() if name and times > 1)
     if repeated:
-        raise DataError(path, f"columns must differ, got {', '.join(repeated)[:200]} more than once", first)
+        raise DataError(path, f"column names must be distinct, got {', '.join(repeated)[:200]} more than once", first)
     columns = {name: place for place, name in enumerate(names)}
     missing = [name for name in required if name not in columns]
     if missing:

@@ -161,7 +161,7 @@ def _tables(layers: Mapping[str, Layer] | Sequence[Layer]) -> dict[str, UnitTabl
         return {name: _table(layer) for name, layer in layers.items()}
     tables = [_table(layer) for layer in layers]
     if len({table.name for table in tables}) < len(tables):
-        raise ArgumentError("two layers have the same name: give a dict of names and layers")
+        raise ArgumentError("two layers have the same name: pass a dict from names to layers")
     return {table.name: table for table in tables}
 
 

@@ -42,8 +42,8 @@ def run_jobs(
             yield from results
         except BrokenProcessPool as error:
             raise CapacityError(
-                f"a process that {what} died or could not start. Where memory is short use fewer workers; in a script "
-                "call this under `if __name__ == '__main__':`, or with workers=0"
+                f"a process that {what} died or could not start. If memory is short, use fewer workers; in a script, "
+                "call this under `if __name__ == '__main__':`, or use workers=0"
             ) from error
 
 
@@ -98,7 +98,7 @@ def _said_what_cannot_be_sent() -> Iterator[None]:
     except Exception as error:
         raise ArgumentError(
             f"the data set cannot be sent to other processes ({shortened(error)}): use workers=0 (--workers 0), or "
-            "make it of functions and classes that stand at the top of a file, not of lambdas"
+            "build it from functions and classes defined at the top level of a file, not from lambdas"
         ) from error
 
 

@@ -25,18 +25,19 @@ def function_of(spec: str, forms: str, role: str) -> tuple[Path, str, Callable[.
     file, colon, name = spec.rpartition(":")
     path = Path(file if colon and not spec.endswith(".py") else spec)
     if path.suffix != ".py":
-        hint = "; that is a file of weights: give it as --weights" if path.suffix in (".pth", ".pt", ".th") else ""
+        hint = "; that is a weights file: pass it as --weights" if path.suffix in (".pth", ".pt", ".th") else ""
         raise ArgumentError(f"{forms}; got {spec!r}{hint}")
     if not path.is_file():
         raise ModelError(f"{path}: no such file")
     defined = _functions(path)
     if path == Path(spec) or not name.isidentifier():
-        raise ArgumentError(f"say which function {role}: {path}:name; there is {', '.join(defined) or 'none'}")
+        there = ", ".join(defined) or "no function"
+        raise ArgumentError(f"say which function {role}: {path}:name; the file defines {there}")
     with importable(path):
         module = run_users(path, "importing it", lambda: _import(path))
     function = getattr(module, name, None)
     if not callable(function):
-        raise ArgumentError(f"{path} has no function {name!r}; there is {', '.join(defined) or 'none'}")
+        raise ArgumentError(f"{path} has no function {name!r}; it defines {', '.join(defined) or 'no function'}")
     return path, name, function
 
 

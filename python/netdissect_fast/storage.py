@@ -55,7 +55,7 @@ def atomic_file(path: Path, sync: bool = True) -> Iterator[IO[bytes]]:
 
 
 def _output_error(path: Path, error: OSError) -> OutputError:
-    return OutputError(f"cannot write {path}: {error.strerror or error}; free some space or choose another --out")
+    return OutputError(f"cannot write {path}: {error.strerror or error}; free some space or choose a different --out")
 
 
 def _sync_folder(folder: Path) -> None:
@@ -74,7 +74,7 @@ def new_folder(path: Path) -> Iterator[Path]:
     Raises OutputError where it cannot be written, or ``path`` exists by then and is not an empty folder.
     """
     if not path.name:
-        raise OutputError(f"cannot write the folder {path}: give the name of a new one")
+        raise OutputError(f"cannot write the folder {path}: give the name of a new folder")
     temporary: Path | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -88,7 +88,7 @@ def new_folder(path: Path) -> Iterator[Path]:
         if isinstance(error, OutputError):
             raise
         raise OutputError(
-            f"cannot write the folder {path}: {error.strerror or error}; free some space or choose another"
+            f"cannot write the folder {path}: {error.strerror or error}; free some space or choose a different one"
         ) from error
     finally:
         if temporary is not None:
@@ -160,7 +160,7 @@ def _locked(path: Path) -> IO[str]:
 
 def _held(path: Path, file: IO[str]) -> str:
     holder = file.read(200).strip() or "another process"
-    return f"{path.parent} is being written by {holder}; wait for it, or choose another --out"
+    return f"{path.parent} is being written by {holder}; wait for it to finish, or choose a different --out"
 
 
 def _lock(file: IO[str], shared: bool = False) -> None:
@@ -293,7 +293,7 @@ def read_arrays(path: Path) -> tuple[dict[str, Array], dict[str, str]]:
         raise DataError(path, f"is not a readable safetensors file: {shortened(error)}") from error
     checksum = arrays.pop(_CHECKSUM, None)
     if checksum is not None and checksum.tolist() != [_checksum(arrays)]:
-        raise DataError(path, "has changed since it was written: its checksum is another")
+        raise DataError(path, "has changed since it was written: its checksum does not match")
     return arrays, metadata
 
 

@@ -61,7 +61,9 @@ def test_what_is_none(tmp_path: Path, functions: Path) -> None:
         open_data(tmp_path / "nowhere")
     with pytest.raises(ArgumentError, match="a data set is a folder"):
         open_data(tmp_path)
-    with pytest.raises(ArgumentError, match=r"say which function gives the data set: .* there is drawn, nothing"):
+    with pytest.raises(
+        ArgumentError, match=r"say which function gives the data set: .* the file defines drawn, nothing"
+    ):
         open_data(functions)
     with pytest.raises(ArgumentError, match=r"nothing\(\) must give a data set, .* got int"):
         open_data(f"{functions}:nothing")

@@ -183,7 +183,7 @@ def test_untraced_layer_warns_and_names_the_operation() -> None:
     with pytest.warns(GridWarning, match=r"layer 'body\.4'.*aten::grid_sampler_2d.*half_pixel"):
         grid = make_grid("receptive_field", Unknown("aten::grid_sampler_2d"), (7, 7), (224, 224), layer="body.4")
     assert grid == plain("half_pixel", 7, 224)
-    with pytest.warns(GridWarning, match=r"a map of \(7, 7\) but came as \(14, 14\)"):
+    with pytest.warns(GridWarning, match=r"a map of \(7, 7\) but has the size \(14, 14\)"):
         make_grid("receptive_field", Traced((7, 7), (32, 32), (0, 0), (1, 1)), (14, 14), (224, 224))
     with pytest.warns(GridWarning, match="not traced"):
         make_grid("receptive_field", None, (14, 14), (224, 224))

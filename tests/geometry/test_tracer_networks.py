@@ -321,7 +321,7 @@ def test_what_does_not_come_from_the_input() -> None:
     net = Apply(lambda x, a: a(torch.ones(1, 3, 8, 8)), nn.Conv2d(3, 2, 3))
     found = traced(net, 8)
     assert isinstance(found, Unknown)
-    assert "does not come from the input" in str(found)
+    assert "is not computed from the input" in str(found)
     assert isinstance(trace_grids(net, {"a": nn.Identity()}, torch.rand(1, 3, 8, 8))["a"], Unknown)
 
 

@@ -121,7 +121,7 @@ class Pair(nn.Module):
     [
         (Net().train(), (torch.zeros(4, 3, 16, 16),), r"exported in training mode .*call model.eval\(\) before"),
         (nn.Dropout().train(), (torch.zeros(1, 3, 4, 4),), r"exported in training mode \(aten::dropout\)"),
-        (Pair(), (torch.zeros(1, 3, 4, 4),) * 2, r"inputs of shape \[\[1, 3, 4, 4\], \[1, 3, 4, 4\]\]"),
+        (Pair(), (torch.zeros(1, 3, 4, 4),) * 2, r"inputs of shapes \[\[1, 3, 4, 4\], \[1, 3, 4, 4\]\]"),
         (nn.ReLU(), (torch.zeros(4, 3),), r"expected a network with one input \[B, C, Y, X\].*\[\[4, 3\]\]"),
     ],
 )
@@ -186,12 +186,12 @@ def test_code_in_an_export_never_runs(tmp_path: Path, saved: Path, attack: str) 
         "operator": (
             in_json("model.json", lambda v: _first_target(v, "torch.os.system")),
             {},
-            "no registered operator",
+            "not a registered operator",
         ),
         "library": (
             in_json("model.json", lambda v: _first_target(v, "torch.ops.load_library.__call__")),
             {},
-            "no registered operator",
+            "not a registered operator",
         ),
         "sample inputs": (lambda n, d: payload(mark) if n.endswith("model.pt") else d, {}, "more than tensors"),
         "weight": (

@@ -116,7 +116,7 @@ def test_a_changing_shape_names_the_layer_and_both_shapes() -> None:
     with watch(Net(), "conv1", lambda *_: None) as run:
         run(images(2))
         run(images(1))  # another batch size is fine
-        with pytest.raises(LayerError, match=r"'conv1' gave maps of shape \[4, 8, 10\].*after \[4, 8, 8\]"):
+        with pytest.raises(LayerError, match=r"'conv1' returned maps of shape \[4, 8, 10\].*after \[4, 8, 8\]"):
             run(images(2, (8, 10)))
 
 

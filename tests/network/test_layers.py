@@ -39,7 +39,7 @@ def test_unknown_layer_lists_the_five_closest_names() -> None:
 @pytest.mark.parametrize(
     ("layers", "message"),
     [
-        ([], "no layer was asked for"),
+        ([], "no layer was requested"),
         (["conv1", "conv1"], "two layers would be reported as 'conv1'"),
         ({"conv1": "x", "fc": "x"}, "two layers would be reported as 'x'"),
         ([nn.Linear(2, 2)], "Linear given as a layer is not part of the model"),
@@ -97,9 +97,9 @@ def test_outputs_that_are_not_one_tensor_list_the_keys(layer: str) -> None:
 
 
 def test_a_key_on_a_plain_tensor_is_an_error() -> None:
-    with pytest.raises(LayerError, match="it gives a single tensor: write 'conv1'"):
+    with pytest.raises(LayerError, match="it returns a single tensor: write 'conv1'"):
         collect(Net(), "conv1:0")
-    with pytest.raises(LayerError, match="gives a None, not one tensor; there is no tensor in it"):
+    with pytest.raises(LayerError, match="returns a None, not a single tensor; there is no tensor in it"):
         collect(Around(lambda x: None), "layer")
 
 

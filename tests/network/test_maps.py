@@ -16,14 +16,14 @@ from tests.support.watching import Around, collect, images
 @pytest.mark.parametrize(
     ("function", "message"),
     [
-        (lambda x: x.long(), "gives int64 values, expected floats"),
-        (lambda x: x > 0, "gives bool values"),
-        (lambda x: torch.complex(x, x), "gives complex64 values"),
-        (lambda x: x.mean((1, 2, 3)), r"gives a tensor \[2\]; expected"),
-        (lambda x: x[..., None], r"gives a tensor \[2, 3, 8, 8, 1\]; expected"),
+        (lambda x: x.long(), "returns int64 values, expected floats"),
+        (lambda x: x > 0, "returns bool values"),
+        (lambda x: torch.complex(x, x), "returns complex64 values"),
+        (lambda x: x.mean((1, 2, 3)), r"returns a tensor \[2\]; expected"),
+        (lambda x: x[..., None], r"returns a tensor \[2, 3, 8, 8, 1\]; expected"),
         (lambda x: torch.cat([x, x]), r"\[4, 3, 8, 8\] for a batch of 2 images: its first axis"),
-        (lambda x: x.new_zeros(5, 2, 7), r"if tokens come first, give Tokens\(layout='TBD'\)"),
-        (lambda x: x[:, :0], "gives empty maps"),
+        (lambda x: x.new_zeros(5, 2, 7), r"if tokens come first, pass tokens=Tokens\(layout='TBD'\)"),
+        (lambda x: x[:, :0], "returns empty maps"),
         (lambda x: x.to_sparse(), "sparse or nested"),
     ],
 )
@@ -35,7 +35,7 @@ def test_outputs_that_are_no_maps(function: Any, message: str) -> None:
 @pytest.mark.filterwarnings("ignore")  # torch announces the end of quantised tensors
 def test_quantised_outputs_are_an_error_that_says_what_to_give() -> None:
     model = Around(lambda x: torch.quantize_per_tensor(x, 0.1, 0, torch.qint8))
-    with pytest.raises(LayerError, match=r"expected floats; give transform=torch\.dequantize"):
+    with pytest.raises(LayerError, match=r"expected floats; pass transform=torch\.dequantize"):
         collect(model, "layer")
     assert collect(model, "layer", transform=torch.dequantize)["layer"].dtype == torch.float32
 
@@ -81,7 +81,7 @@ def test_tokens_first_and_channels_last_layouts() -> None:
     seen = collect(Around(lambda x: tokens), "layer", x, tokens=Tokens(layout="TBD"))["layer"]
     assert torch.equal(seen[1, :, 0, 2], tokens[3, 1])
     swin = torch.randn(2, 4, 4, 96)
-    with pytest.raises(LayerError, match=r"looks like \[B, H, W, C\]; give tokens=Tokens\(layout='BHWC'\)"):
+    with pytest.raises(LayerError, match=r"looks like \[B, H, W, C\]; pass tokens=Tokens\(layout='BHWC'\)"):
         collect(Around(lambda x: swin), "layer", x)
     assert torch.equal(
         collect(Around(lambda x: swin), "layer", x, tokens=Tokens(layout="BHWC"))["layer"],

@@ -82,7 +82,7 @@ def test_names_and_shapes_that_do_not_fit_are_listed(tmp_path: Path, weights: di
     before = {name: value.clone() for name, value in model.state_dict().items()}
     expected = (
         r"does not fit the model: 2 missing: 0.bias, 1.bias; 4 not in the model: a, b, c, ...; "
-        r"1 of another shape: 0.weight \[4, 2, 1, 1\] where the model has \[4, 3, 1, 1\]$"
+        r"1 of a different shape: 0.weight \[4, 2, 1, 1\] where the model has \[4, 3, 1, 1\]$"
     )
     with pytest.raises(ModelError, match=expected):
         load_weights(model, save(tmp_path / "w.pth", weights))
@@ -196,7 +196,7 @@ def test_what_is_no_file_is_not_opened(tmp_path: Path, suffix: str, kind: str) -
         path.symlink_to("/dev/zero")
     else:
         path.mkdir()
-    with pytest.raises(ModelError, match="no such file of weights"):
+    with pytest.raises(ModelError, match="no such weights file"):
         read_weights(path)
 
 
@@ -211,5 +211,5 @@ def test_broken_files_are_named(tmp_path: Path, suffix: str, content: bytes | No
     with pytest.raises(ModelError, match="w\\" + suffix) as caught:
         read_weights(path)
     assert "weights_only=False" not in str(caught.value)
-    with pytest.raises(ModelError, match="no such file of weights"):
+    with pytest.raises(ModelError, match="no such weights file"):
         read_weights(tmp_path / "nothing.pth")

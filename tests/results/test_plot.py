@@ -186,7 +186,7 @@ def test_names_from_a_dict_or_a_dissection() -> None:
 
 @pytest.mark.parametrize("function", ["categories", "iou_distribution"])
 def test_two_layers_of_one_name(function: str) -> None:
-    with pytest.raises(ArgumentError, match="two layers have the same name: give a dict"):
+    with pytest.raises(ArgumentError, match="two layers have the same name: pass a dict"):
         getattr(nd.plot, function)([MADE, OTHER, MADE])
 
 

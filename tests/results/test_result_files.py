@@ -289,7 +289,7 @@ def test_a_failing_write_leaves_the_old_file(
         write_text(path, "new")
     if error is OutputError:
         assert f"cannot write {path}: No space left on device" in str(caught.value)
-        assert "free some space or choose another --out" in str(caught.value)
+        assert "free some space or choose a different --out" in str(caught.value)
     assert path.read_text() == "old"
     assert listing(tmp_path) == ["file.txt"]
     monkeypatch.undo()
@@ -379,7 +379,7 @@ def test_a_full_disk(tmp_path: Path) -> None:
     path = tmp_path / "folder" / "file"
     done = subprocess.run([sys.executable, "-c", LIMITED, path], capture_output=True, text=True, timeout=60, check=True)
     lines = done.stdout.splitlines()
-    assert lines[:2] == [f"cannot write {path}: File too large; free some space or choose another --out"] * 2
+    assert lines[:2] == [f"cannot write {path}: File too large; free some space or choose a different --out"] * 2
     assert lines[2] == "old ['file']"
 
 

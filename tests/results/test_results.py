@@ -122,7 +122,7 @@ def test_odd_layer_names(tmp_path: Path) -> None:
 
 def test_unknown_layer_names_the_others() -> None:
     with pytest.raises(
-        ArgumentError, match=r"layer 'conv9' was not dissected; there are 'features\.3', 'features\.12'"
+        ArgumentError, match=r"layer 'conv9' was not dissected; the result has 'features\.3', 'features\.12'"
     ):
         dissection()["conv9"]
 

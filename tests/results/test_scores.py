@@ -176,7 +176,7 @@ LABELS = np.ones((3, 8, 8), np.int64)
         ((MAPS, -LABELS, vocabulary_of([0], 1)), {}, r"concept number -1 \(label map\) is not in the vocabulary"),
         ((MAPS, [image(whole=(9,))] * 3, vocabulary_of([0], 1)), {}, r"concept number 9 \(whole image\) is not in"),
         ((MAPS, [image(whole=(-1,))] * 3, vocabulary_of([0], 1)), {}, r"concept number -1 \(whole image\)"),
-        ((MAPS, LABELS), {"thresholds": [1.0]}, r"one threshold a unit, shape \(2,\), got \(1,\)"),
+        ((MAPS, LABELS), {"thresholds": [1.0]}, r"one threshold per unit, shape \(2,\), got \(1,\)"),
         ((MAPS, LABELS), {"thresholds": [0, np.nan]}, "the threshold of unit 1 is NaN"),
         ((MAPS, LABELS), {"quantile": 1}, "quantile must lie between 0 and 1"),
         ((MAPS, LABELS), {"alignment": "receptive_field"}, "needs the network"),
@@ -193,7 +193,7 @@ def test_score_says_what_is_wrong(arguments: tuple[Any, ...], options: dict[str,
 
 def test_score_peaks_of_other_images() -> None:
     layer = nd.score(MAPS, LABELS)
-    with pytest.raises(ArgumentError, match="peaks are of 3 images, the labels of 2"):
+    with pytest.raises(ArgumentError, match="peaks cover 3 images, the labels 2"):
         nd.score_peaks(
             layer.require_peaks(), layer.grid, PackedLabels.pack([image()] * 2, layer.vocabulary), layer.vocabulary
         )
@@ -214,10 +214,10 @@ def test_vocabulary_numbers(numbers: list[int]) -> None:
     [
         ([1], [0, 0], "got 1 numbers, 2 names, 2 categories"),
         ([1, 2], [0], "got 2 numbers, 2 names, 1 categories"),
-        ([[1, 2]], [0, 0], "one name and one category a concept"),
+        ([[1, 2]], [0, 0], "one name and one category per concept"),
         (3, [0, 0], "got 1 numbers"),
-        ([1, 2], [0, 1], "a position among the 1 categories, or −1 for none"),
-        ([1, 2], [0, -2], "a position among the 1 categories"),
+        ([1, 2], [0, 1], "an index into the 1 categories, or −1 for none"),
+        ([1, 2], [0, -2], "an index into the 1 categories"),
     ],
 )
 def test_vocabulary_fits_together(numbers: Any, category: Any, message: str) -> None:

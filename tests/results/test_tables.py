@@ -365,8 +365,8 @@ def test_our_columns_in_a_foreign_file(tmp_path: Path) -> None:
     ("old", "new", "line", "reason"),
     [
         ("unit,", "neuron,", 1, "has no column unit"),
-        ("unit,category", "unit,unit", 1, "must differ"),
-        ("object-iou", "object-score", None, r"is no NetDissect result\.csv: it has no column object-iou$"),
+        ("unit,category", "unit,unit", 1, "must be distinct"),
+        ("object-iou", "object-score", None, r"is not a NetDissect result\.csv: it has no column object-iou$"),
         (
             "scene-activation,scene-intersect",
             "a,b",

@@ -186,7 +186,7 @@ def make_grid(
         return Grid(size, input_size, traced.stride, traced.offset, "receptive_field")
     if tuple(size) != (1, 1):
         if isinstance(traced, Traced):
-            why = f"its output was traced as a map of {traced.size} but came as {tuple(size)}"
+            why = f"its output was traced as a map of {traced.size} but has the size {tuple(size)}"
         else:
             why = str(traced) if traced else "it was not traced"
         warnings.warn(

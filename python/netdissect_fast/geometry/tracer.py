@@ -64,7 +64,7 @@ class GridTracer:
         """Where the features of ``tensor`` [B, U, H, W], [B, H, W, U], [B, T, D] or [B, U] are centred."""
         known = self._known.get(tensor)
         if known is None:
-            return Unknown("", "it does not come from the input by operations that can be followed")
+            return Unknown("", "it is not computed from the input by operations that can be followed")
         return known if isinstance(known, Unknown) else describe(known, self._input)
 
     def _follow(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

@@ -69,7 +69,7 @@ def _input_shape(path: Path, program: ExportedProgram) -> tuple[Any, ...]:
     if len(shapes) != 1 or len(shapes[0]) != 4:
         found = [[n if isinstance(n, int) else "any" for n in shape] for shape in shapes]
         raise ModelError(
-            f"{path}: expected a network with one input [B, C, Y, X], this one has inputs of shape {found}"
+            f"{path}: expected a network with one input [B, C, Y, X], this one has inputs of shapes {found}"
         )
     return shapes[0]
 
@@ -120,7 +120,7 @@ def _require_harmless_member(path: Path, archive: zipfile.ZipFile, name: str) ->
             raise ModelError(f"{path}: {name} has a size that is not arithmetic: {shortened(repr(value['expr_str']))}")
         elif key in ("target", "as_operator") and not _is_operator(str(value[key])):
             raise ModelError(
-                f"{path}: {name} calls {shortened(repr(value[key]))}, which is no registered operator; "
+                f"{path}: {name} calls {shortened(repr(value[key]))}, which is not a registered operator; "
                 "import the library that defines it first, if it is one"
             )
 

@@ -207,8 +207,8 @@ class Watch:
             shape = tuple(seen.shape[1:])
             if self._shapes.setdefault(name, shape) != shape:
                 raise LayerError(
-                    f"layer {name!r} gave maps of shape {list(shape)} (units, height, width) after "
-                    f"{list(self._shapes[name])} in earlier batches; all images must have one size"
+                    f"layer {name!r} returned maps of shape {list(shape)} (units, height, width) after "
+                    f"{list(self._shapes[name])} in earlier batches; all images must have the same size"
                 )
             self._consume(name, seen)
 
@@ -219,7 +219,7 @@ class Watch:
                 raise LayerError(
                     f"layer {ref.name!r} ({type(ref.module).__name__}) did not run in this forward pass: the "
                     "network skips it in evaluation mode, or uses its weights without calling it; "
-                    "choose another layer"
+                    "choose a different layer"
                 )
             if ref.occurrence is not None and calls <= ref.occurrence:
                 raise LayerError(

@@ -50,7 +50,7 @@ class LayerRef:
         chosen = output if self.key is None else _select(output, self.key, self)
         if isinstance(chosen, torch.Tensor):
             return chosen
-        raise LayerError(f"layer {self.name!r} gives a {_kind(chosen)}, not one tensor; {self._choices(output)}")
+        raise LayerError(f"layer {self.name!r} returns a {_kind(chosen)}, not a single tensor; {self._choices(output)}")
 
     def _choices(self, output: Any) -> str:
         """Say what can be written instead, given what the module really returned."""
@@ -58,7 +58,7 @@ class LayerRef:
 
         base = self.path if self.occurrence is None else f"{self.path}@{self.occurrence}"
         if isinstance(output, torch.Tensor):
-            return f"it gives a single tensor: write {base!r}"
+            return f"it returns a single tensor: write {base!r}"
         found = [f"'{base}:{key}' {list(tensor.shape)}" for key, tensor in _tensors(output)]
         more = f" and {len(found) - 12} more" if len(found) > 12 else ""
         return f"choose one of {', '.join(found[:12])}{more}" if found else "there is no tensor in it"
@@ -104,11 +104,11 @@ def resolve_layers(model: nn.Module, layers: Layers) -> dict[str, LayerRef]:
             raise LayerError(f"a layer must be a name or a module of the model, not {_kind(wanted)}")
         name = str(aliases.get(wanted, ref.name))
         if not name or name in found:
-            raise LayerError(f"two layers would be reported as {name!r}; name them by a dict {{layer: name}}")
+            raise LayerError(f"two layers would be reported as {name!r}; rename them with a dict {{layer: name}}")
         found[name] = LayerRef(name, ref.path, ref.module, ref.occurrence, ref.key)
         _require_runnable(found[name], modules)
     if not found:
-        raise LayerError("no layer was asked for; give at least one name, such as 'layer4'")
+        raise LayerError("no layer was requested; give at least one name, such as 'layer4'")
     return found
 
 

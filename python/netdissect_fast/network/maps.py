@@ -59,19 +59,19 @@ def as_maps(name: str, output: Tensor, tokens: Tokens | None, batch: Tensor) -> 
     import torch
 
     if output.layout != torch.strided or output.is_nested:
-        raise LayerError(f"layer {name!r} gives a sparse or nested tensor; choose a layer with dense output")
+        raise LayerError(f"layer {name!r} returns a sparse or nested tensor; choose a layer with dense output")
     output, tokens = output.detach(), tokens or Tokens()
     if output.ndim == 3 and tokens.layout == "TBD":
         output = output.transpose(0, 1)
     if output.ndim not in (2, 3, 4):
         raise LayerError(
-            f"layer {name!r} gives a tensor {list(output.shape)}; expected [B, units], [B, tokens, units] or "
+            f"layer {name!r} returns a tensor {list(output.shape)}; expected [B, units], [B, tokens, units] or "
             "[B, units, height, width]"
         )
     if output.shape[0] != len(batch):
-        hint = "; if tokens come first, give Tokens(layout='TBD')" if output.ndim == 3 else ""
+        hint = "; if tokens come first, pass tokens=Tokens(layout='TBD')" if output.ndim == 3 else ""
         raise LayerError(
-            f"layer {name!r} gives a tensor {list(output.shape)} for a batch of {len(batch)} images: its "
+            f"layer {name!r} returns a tensor {list(output.shape)} for a batch of {len(batch)} images: its "
             f"first axis is not the batch{hint}"
         )
     if output.ndim == 2:
@@ -80,8 +80,8 @@ def as_maps(name: str, output: Tensor, tokens: Tokens | None, batch: Tensor) -> 
     if output.ndim == 4:
         if tokens.layout is None and _looks_channels_last(tuple(output.shape), image):
             raise LayerError(
-                f"layer {name!r} gives a tensor {list(output.shape)} for images {list(image)}, which looks "
-                "like [B, H, W, C]; give tokens=Tokens(layout='BHWC'), or 'BCHW' if it is not so"
+                f"layer {name!r} returns a tensor {list(output.shape)} for images {list(image)}, which looks "
+                "like [B, H, W, C]; pass tokens=Tokens(layout='BHWC'), or 'BCHW' if it is not"
             )
         return output.permute(0, 3, 1, 2) if tokens.layout == "BHWC" else output
     (rows, columns), prefix = _token_grid(name, output.shape[1], tokens, image)
@@ -97,10 +97,10 @@ def checked_maps(name: str, maps: Tensor) -> Tensor:
     import torch
 
     if maps.is_quantized or not maps.is_floating_point():
-        hint = "transform=torch.dequantize" if maps.is_quantized else "a transform that makes floats of it"
-        raise LayerError(f"layer {name!r} gives {dtype_name(maps.dtype)} values, expected floats; give {hint}")
+        hint = "transform=torch.dequantize" if maps.is_quantized else "a transform that converts it to floats"
+        raise LayerError(f"layer {name!r} returns {dtype_name(maps.dtype)} values, expected floats; pass {hint}")
     if 0 in maps.shape:
-        raise LayerError(f"layer {name!r} gives empty maps {list(maps.shape)} (batch, units, height, width)")
+        raise LayerError(f"layer {name!r} returns empty maps {list(maps.shape)} (batch, units, height, width)")
     maps = maps.detach()
     if maps.dtype not in (torch.float32, torch.float16, torch.bfloat16):
         maps = maps.float()
@@ -125,7 +125,7 @@ def _token_grid(name: str, count: int, tokens: Tokens, image: tuple[int, ...]) -
         left = count - grid[0] * grid[1]
         if left < 0 or prefix not in (left, None):
             asked = f"a {grid[0]}x{grid[1]} grid" + ("" if prefix is None else f" after {prefix} others")
-            raise LayerError(f"layer {name!r} gives {count} tokens, which cannot be {asked}; correct tokens=")
+            raise LayerError(f"layer {name!r} returns {count} tokens, which cannot be {asked}; correct tokens=")
         return grid, left
     prefixes = _PREFIXES if prefix is None else (prefix,)
     found = [(grid, p) for p in prefixes if (grid := _rectangle(count - p, image)) is not None]
@@ -133,7 +133,7 @@ def _token_grid(name: str, count: int, tokens: Tokens, image: tuple[int, ...]) -
         return found[0]
     reading = " or ".join(f"{p} + {h}x{w}" for (h, w), p in found)
     raise LayerError(
-        f"layer {name!r} gives {count} tokens for images {list(image)}, "
+        f"layer {name!r} returns {count} tokens for images {list(image)}, "
         f"{f'which could be {reading}' if found else 'and no grid of that shape fits'}; say which: "
         "tokens=Tokens(grid=(rows, columns), prefix=number of class and register tokens)"
     )

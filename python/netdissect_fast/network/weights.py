@@ -43,7 +43,7 @@ def load_weights(model: nn.Module, path: Path) -> None:
     ]
     problems = [
         f"{len(names)} {what}: {', '.join(names[:3])}{', ...' if len(names) > 3 else ''}"
-        for what, names in (("missing", missing), ("not in the model", surplus), ("of another shape", shapes))
+        for what, names in (("missing", missing), ("not in the model", surplus), ("of a different shape", shapes))
         if names
     ]
     if problems:
@@ -57,7 +57,7 @@ def load_weights(model: nn.Module, path: Path) -> None:
 def read_weights(path: Path) -> dict[str, Tensor]:
     """Read the tensors in a weights file by name, without running anything in it; ModelError where that fails."""
     if not path.is_file():
-        raise ModelError(f"{path}: no such file of weights")
+        raise ModelError(f"{path}: no such weights file")
     if path.suffix == ".safetensors":
         found: Any = _read_safetensors(path)
     elif path.suffix == ".npz":
@@ -107,7 +107,7 @@ def _read_checkpoint(path: Path) -> Any:
             raise ModelError(f"{path}: {what}; only tensors are read: {_SAVE}") from error
         reason = str(error).partition("\n")[0][:200] or type(error).__name__
         if "weights_only" in reason or "Weights only" in reason:  # advice not to be followed
-            reason = "no PyTorch file, or more than tensors in it"
+            reason = "not a PyTorch file, or it holds more than tensors"
         raise ModelError(f"{path}: is not a readable PyTorch checkpoint: {reason}; {_SAVE}") from error
 
 
@@ -127,7 +127,7 @@ def _is_script(path: Path) -> bool:
 def _refuse_bomb(path: Path, archive: zipfile.ZipFile) -> None:
     size = sum(member.file_size for member in archive.infolist())
     if size > max(_MOST, 20 * path.stat().st_size):
-        raise ModelError(f"{path}: would unpack to {size} bytes, far more than a file of weights of its size")
+        raise ModelError(f"{path}: would unpack to {size} bytes, far more than a weights file of this size")
 
 
 def _state_dict(path: Path, found: Any) -> dict[str, Tensor]:

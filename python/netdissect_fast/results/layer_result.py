@@ -153,7 +153,7 @@ class LayerResult:
             if array.shape != shape or array.dtype != dtype:
                 raise DataError(path, f"expected {np.dtype(dtype)} {shape}, got {array.dtype} {array.shape}")
         if np.isnan(thresholds).any() or np.any(numbers < 0):
-            raise DataError(path, "a threshold is NaN or a unit's number negative")
+            raise DataError(path, "a threshold is NaN or a unit number is negative")
         if not counts.consistent(vocabulary):
             raise DataError(path, "an area is negative or larger than what contains it")
         peaks_path = folder / "peaks" / "peaks.safetensors"

@@ -69,8 +69,8 @@ class Null:
         except KeyError as error:
             raise DataError(path, f"has no array {error}") from error
         if null.scores.ndim != 2 or null.scores.shape[1] != units or null.held_out.shape != (units,):
-            raise DataError(path, f"does not hold null scores of {units} units")
+            raise DataError(path, f"does not hold null scores for {units} units")
         for scores in (null.scores, null.held_out):
             if scores.dtype != np.float64 or not ((scores >= 0) & (scores <= 1)).all():
-                raise DataError(path, "a null score is no IoU")
+                raise DataError(path, "a null score is not an IoU")
         return null

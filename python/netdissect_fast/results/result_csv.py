@@ -27,7 +27,7 @@ def compare_csv(path: str | Path) -> UnitTable:
     missing = [name for name in wanted if name not in table.columns]
     if missing or not categories:
         names = ", ".join(missing) or "object-label, object-truth, object-activation, object-intersect, object-iou"
-        raise DataError(table.path, f"is no NetDissect result.csv: it has no column {names}")
+        raise DataError(table.path, f"is not a NetDissect result.csv: it has no column {names}")
     if not table.rows:
         raise DataError(table.path, "has no units")
     lines = sorted(table.rows, key=lambda row: _unit(table, *row))

@@ -38,8 +38,11 @@ class Dissection(Mapping[str, LayerResult]):
 
     def __getitem__(self, name: str) -> LayerResult:
         if name not in self.layers:
-            there = ", ".join(map(repr, self.layers)) or "none: a shard alone has no result, merge all (nd.merge)"
-            raise ArgumentError(f"layer {name!r} was not dissected; there are {there}")
+            there = (
+                ", ".join(map(repr, self.layers))
+                or "no layers: a single shard has no result, merge all shards (nd.merge)"
+            )
+            raise ArgumentError(f"layer {name!r} was not dissected; the result has {there}")
         return self.layers[name]
 
     def __iter__(self) -> Iterator[str]:
@@ -59,7 +62,7 @@ class Dissection(Mapping[str, LayerResult]):
     def to_pandas(self) -> Any:
         """The tables of all layers as one pandas.DataFrame, with the layer's name as first column."""
         if not self.layers:
-            raise ArgumentError("the result holds no layer")
+            raise ArgumentError("the result has no layers")
         pandas = require("pandas", "pandas")
         return pandas.concat({name: layer.to_pandas() for name, layer in self.items()}, names=["layer"]).reset_index(
             level="layer"

@@ -37,7 +37,7 @@ def score_peaks(
     labels of the same N images. Raises ArgumentError where they are not as many.
     """
     if len(labels) != peaks.images:
-        raise ArgumentError(f"the peaks are of {peaks.images} images, the labels of {len(labels)}")
+        raise ArgumentError(f"the peaks cover {peaks.images} images, the labels {len(labels)}")
     thresholds = peaks.thresholds(quantile)
     counts = count_crops(peaks.crops, thresholds, grid, labels, vocabulary, backend or choose(), category_rule)
     numbers = np.arange(peaks.units) if unit_numbers is None else unit_numbers
@@ -99,7 +99,7 @@ def score(
         raise ShapeError(f"expected at least one image and one position, got activations {list(activations.shape)}")
     packed, vocabulary = _packed(labels, vocabulary)
     if len(packed) != images:
-        raise ArgumentError(f"there are activations of {images} images, but labels of {len(packed)}")
+        raise ArgumentError(f"got activations of {images} images, but labels of {len(packed)}")
     if alignment == "receptive_field":
         raise ArgumentError("alignment 'receptive_field' needs the network; give (stride, offset) and input_size")
     size = input_size or (int(packed.grid[0, 0]), int(packed.grid[0, 1]))
@@ -130,7 +130,7 @@ def _packed(labels: Any, vocabulary: Vocabulary | None) -> tuple[PackedLabels, V
             vocabulary = Vocabulary(numbers, names, np.zeros(len(numbers), np.int32), ("concept",))
         labels = [ImageLabels(image[None].astype(np.int32)) for image in labels]
     if vocabulary is None:
-        raise ArgumentError("a vocabulary is needed to name the concepts of these labels: give vocabulary=")
+        raise ArgumentError("a vocabulary is needed to name the concepts of these labels: pass vocabulary=")
     if isinstance(labels, PackedLabels):
         return labels, vocabulary
     return PackedLabels.pack(labels, vocabulary), vocabulary

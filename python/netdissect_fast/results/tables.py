@@ -207,7 +207,7 @@ class UnitTable:
         """
         path = Path(path)
         if path.suffix not in (".csv", ".json", ".parquet"):
-            raise ArgumentError(f"a table is saved as .csv, .json or .parquet, not as {path.name!r}")
+            raise ArgumentError(f"a table can be saved as .csv, .json or .parquet, not as {path.name!r}")
         if path.suffix == ".parquet":
             require("pyarrow", "pandas")
             content = self.to_pandas().to_parquet(index=False)

@@ -93,8 +93,8 @@ class Peaks:
         self.threads = backend.threads
         if last_image > self.images or first_image < (self.seen[-1][1] if self.seen else 0):
             raise ArgumentError(
-                f"images {first_image} to {last_image - 1} come twice, out of order, "
-                f"or beyond the {self.images} announced"
+                f"images {first_image} to {last_image - 1} were already added, are out of order, "
+                f"or exceed the expected {self.images}"
             )
         piece = max(1, self.images // _PIECE)
         if self._stage is None:
@@ -147,7 +147,7 @@ class Peaks:
         quantile = self.quantile if quantile is None else exact_quantile(quantile)
         if quantile > self.quantile:
             raise ArgumentError(
-                f"these peaks were kept for quantiles up to {float(self.quantile)}, asked for {float(quantile)}: "
+                f"these peaks were kept for quantiles up to {float(self.quantile)}, got {float(quantile)}: "
                 "dissect again with the larger quantile"
             )
         return self._kth_largest(tail_rank(quantile, self.images * self.map_size[0] * self.map_size[1]))
@@ -190,7 +190,7 @@ class Peaks:
         ranges = sorted(span for part in parts for span in part.seen)
         for before, after in pairwise(ranges):
             if after[0] < before[1]:
-                raise ArgumentError(f"cannot merge: images {after[0]} to {min(before[1], after[1]) - 1} come twice")
+                raise ArgumentError(f"cannot merge: images {after[0]} to {min(before[1], after[1]) - 1} are duplicated")
         for span in ranges:
             merged._saw(*span)
         # Each part's bound is at most T and everything above it is there, so everything above the largest bound is.
@@ -248,7 +248,7 @@ class Peaks:
         try:
             units, height, width, images = (int(size) for size in arrays["sizes"])
             if arrays["bounds"].shape != (units,):
-                raise ValueError("one bound a unit is needed")
+                raise ValueError("one bound per unit is needed")
             numerator, denominator = (int(part) for part in metadata["quantile"].split("/"))
             peaks = cls(units, (height, width), images, Fraction(numerator, denominator))
             peaks.bounds = arrays["bounds"]
@@ -265,12 +265,12 @@ class Peaks:
         """Raise ValueError or TypeError unless the parts fit together, so that no kernel reads out of bounds."""
         self._kth_largest(1)  # checks dtypes, units and sizes
         if not (0 <= min(self.map_size) <= max(self.map_size) < 2**16 and 0 <= self.images < 2**31):
-            raise ValueError(f"{self.images} images of {self.map_size[0]}×{self.map_size[1]} cannot be")
+            raise ValueError(f"{self.images} images of {self.map_size[0]}×{self.map_size[1]} are impossible")
         edges = seen.reshape(-1)
         if seen.dtype != np.int64 or seen.ndim != 2 or seen.shape[1] != 2 or np.any(edges[1:] < edges[:-1]):
-            raise ValueError("the images seen are no ascending ranges")
+            raise ValueError("the images seen are not ascending ranges")
         if len(edges) and (edges[0] < 0 or edges[-1] > self.images):
-            raise ValueError("images were seen that do not exist")
+            raise ValueError("some of the images seen do not exist")
         if np.isnan(self.bounds).any() or not np.isfinite(self.crops.values).all():
             raise ValueError("a bound is NaN, or a value is NaN or infinite")
         box = self.crops.box.astype(np.int64)
@@ -278,10 +278,10 @@ class Peaks:
             raise ValueError("a crop leaves the activation grid")
         image = self.crops.image
         if np.any(np.searchsorted(seen[:, 0], image, "right") == np.searchsorted(seen[:, 1], image, "right")):
-            raise ValueError("a crop is of an image that was not seen")
+            raise ValueError("a crop belongs to an image that was not seen")
         key = image.astype(np.int64) * self.units + self.crops.unit
         if np.any(np.diff(key) <= 0):
-            raise ValueError("crops do not ascend by image, then unit")
+            raise ValueError("crops are not in ascending order of image, then unit")
 
 
 def peaks_of(maps: Any, quantile: Quantile = 0.005, backend: Backend | None = None) -> Peaks:

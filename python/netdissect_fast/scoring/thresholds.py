@@ -47,7 +47,7 @@ def checked_thresholds(thresholds: Any, units: int) -> Float32Array:
     """User-given thresholds as float32 [U], flushed (spec 1.3); ArgumentError where they do not fit or are NaN."""
     values = np.asarray(thresholds, np.float32)
     if values.shape != (units,):
-        raise ShapeError(f"expected one threshold a unit, shape ({units},), got {values.shape}")
+        raise ShapeError(f"expected one threshold per unit, shape ({units},), got {values.shape}")
     if np.isnan(values).any():
         raise ArgumentError(f"the threshold of unit {int(np.flatnonzero(np.isnan(values))[0])} is NaN")
     return flush(values)

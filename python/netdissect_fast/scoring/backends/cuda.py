@@ -23,8 +23,8 @@ from .engine import BLOCK, VALUE_BITS, WARPS, DeviceOutOfMemory, Engine
 _SHARE = 0.25  # of the free memory, at most, for one layer's store
 _MOST_CROPS = 1 << (63 - VALUE_BITS)
 _NO_ROOM = (
-    "the GPU has no room to {} a single image's maps beside the network: use a smaller batch size (half of the present "
-    "one), fewer layers at a time, or device='cpu'"
+    "the GPU has too little memory left beside the network to {} a single image's maps: use a smaller batch size (half "
+    "the current one), fewer layers at a time, or device='cpu'"
 )
 _NOTHING = np.iinfo(np.uint64).max
 
