@@ -19,15 +19,15 @@ from .iou import chance, iou
 
 CategoryRule: TypeAlias = Literal["image", "none"]
 
-_CHUNK = 1024  # images counted between two chances to interrupt
+_CHUNK = 1024  # images counted between two chances to be interrupted
 
 
 @dataclass
 class Sums:
-    """What the masks of some images cover (spec 1.6); sums over disjoint images add up to those over all.
+    """What the masks of some images cover (spec 1.6); sums over disjoint images add up to the sums over all.
 
-    intersection  I, int64 [U, C]: pixels where the unit's mask and the concept meet
-    unit_area     A, int64 [U, categories]: the mask's pixels in images that carry the category
+    intersection  I, int64 [U, C]: pixels of both the unit's mask and the concept
+    unit_area     A, int64 [U, categories]: pixels of the mask in images that carry the category
     """
 
     intersection: Int64Array
@@ -35,7 +35,7 @@ class Sums:
 
     @classmethod
     def zeros(cls, units: int, vocabulary: Vocabulary) -> Sums:
-        """Return the sums over no image."""
+        """Return the sums over no images."""
         concepts, categories = len(vocabulary), len(vocabulary.categories)
         return cls(np.zeros((units, concepts), np.int64), np.zeros((units, categories), np.int64))
 
@@ -46,11 +46,11 @@ class Sums:
 
 @dataclass(frozen=True)
 class Totals:
-    """What the labels of a whole data set cover (spec 1.6), whatever the units.
+    """What the labels of a whole data set cover (spec 1.6), independent of the units.
 
     concept_area  G, int64 [C]: pixels of the concept
     pixels        int64 [categories]: all pixels of images that carry the category (for the chance level)
-    present       P, bool [N, categories]: which images carry the category; all, with category rule "none"
+    present       P, bool [N, categories]: which images carry the category; all of them with category rule "none"
     """
 
     concept_area: Int64Array
@@ -59,7 +59,7 @@ class Totals:
 
     @classmethod
     def of(cls, labels: PackedLabels, vocabulary: Vocabulary, category_rule: CategoryRule = "image") -> Totals:
-        """Add up the labels of all images. ArgumentError for an unknown rule."""
+        """Add up the labels of all images. Raises ArgumentError for an unknown rule."""
         check_option("category_rule", category_rule, CategoryRule)
         present = labels.category_present(vocabulary)
         if category_rule == "none":
@@ -70,12 +70,17 @@ class Totals:
 
 @dataclass
 class Counts:
-    """What is counted over all images of a data set (spec 1.6); int64, so that nothing overflows or rounds.
+    """The pixel counts over all images of a data set (spec 1.6); int64, so that nothing overflows or rounds.
 
-    intersection  I, [U, C]: pixels where the unit's mask and the concept meet
-    unit_area     A, [U, categories]: the mask's pixels in images that carry the category
+    intersection  I, [U, C]: pixels of both the unit's mask and the concept
+    unit_area     A, [U, categories]: pixels of the mask in images that carry the category
     concept_area  G, [C]: pixels of the concept
     pixels        [categories]: all pixels of images that carry the category (for the chance level)
+
+    >>> words = nd.Vocabulary([1, 2], ("car", "street"), [0, 1], ("object", "scene"))
+    >>> counts = nd.Counts(np.array([[6, 4]]), np.array([[10, 12]]), np.array([8, 16]), np.array([32, 32]))
+    >>> counts.iou(words).round(3).tolist(), counts.chance(words).round(3).tolist()
+    ([[0.5, 0.167]], [[0.161, 0.273]])
     """
 
     intersection: Int64Array
@@ -85,11 +90,11 @@ class Counts:
 
     @classmethod
     def of(cls, sums: Sums, totals: Totals) -> Counts:
-        """Join the sums over all images with the totals of their labels."""
+        """Combine the sums over all images with the totals of their labels."""
         return cls(sums.intersection, sums.unit_area, totals.concept_area, totals.pixels)
 
     def consistent(self, vocabulary: Vocabulary) -> bool:
-        """Whether no area is negative, and none larger than what contains it: what a broken file would show."""
+        """Return whether no area is negative or larger than what contains it, as one in a broken file would be."""
         known = vocabulary.category >= 0
         category = vocabulary.category[known]
         return bool(
@@ -102,17 +107,17 @@ class Counts:
         )
 
     def iou(self, vocabulary: Vocabulary) -> Float64Array:
-        """IoU, float64 [U, C] (spec 1.7)."""
+        """Return the IoU of every unit with every concept, float64 [U, C] (spec 1.7)."""
         padded = np.concatenate([self.unit_area, np.zeros((len(self.unit_area), 1), np.int64)], axis=1)
         found = iou(self.intersection, padded[:, vocabulary.category], self.concept_area)
-        found[:, vocabulary.category < 0] = 0  # a concept without a category meets no image of its category
+        found[:, vocabulary.category < 0] = 0  # by definition (spec 1.5)
         return found
 
     def chance(self, vocabulary: Vocabulary) -> Float64Array:
-        """Expected IoU of a random mask of the unit's density with each concept, float64 [U, C].
+        """Return the expected IoU of a random mask of the unit's density with each concept, float64 [U, C].
 
         d·g/(d + g − d·g) for densities d of the mask and g of the concept over the images of its category
-        (spec 1.10); 0 where the category never occurs.
+        (spec 1.10); 0 if the category never occurs.
         """
         category = vocabulary.category
         area = np.concatenate([self.unit_area, np.zeros((len(self.unit_area), 1), np.int64)], axis=1)[:, category]
@@ -120,7 +125,7 @@ class Counts:
 
 
 class LabelsByImage(Protocol):
-    """Labels that can be had for a range of images, such as PackedLabels."""
+    """Labels that can be read for a range of images, such as PackedLabels."""
 
     def of_images(self, first: int, last: int) -> PackedLabels:
         """Return the labels of images ``first`` ≤ i < ``last``."""
@@ -137,7 +142,7 @@ class Counter:
         labels: PackedLabels,  # of all images
         vocabulary: Vocabulary,
         category_rule: CategoryRule = "image",
-        met: LabelsByImage | None = None,  # the labels that each image meets; None: its own
+        met: LabelsByImage | None = None,  # the labels each image is counted against; None: its own
     ) -> None:
         self.thresholds, self.grid, self.labels = np.ascontiguousarray(thresholds, np.float32), grid, labels
         self.totals = Totals.of(labels, vocabulary, category_rule)
@@ -148,18 +153,18 @@ class Counter:
 
     @property
     def sums(self) -> Sums:
-        """Return the sums over the images counted so far."""
+        """The sums over the images counted so far."""
         if self._backend is None or self._accumulators is None:
             return Sums.zeros(len(self.thresholds), self._vocabulary)
         return Sums(*(self._backend.totals(accumulator) for accumulator in self._accumulators))
 
     @property
     def counts(self) -> Counts:
-        """Return the counts, once all images have been counted."""
+        """The counts, once all images have been counted."""
         return Counts.of(self.sums, self.totals)
 
     def add(self, crops: Crops, first: int, last: int, backend: Backend) -> None:
-        """Count the crops of images first ≤ i < last, which are all there, always on the same backend."""
+        """Count all crops of images first ≤ i < last. Every call must use the same backend."""
         if self._backend is None or self._accumulators is None:
             units, words = len(self.thresholds), self._vocabulary
             self._backend = backend
@@ -182,7 +187,7 @@ class Counter:
             backend.count(job)
 
     def _runs(self, first: int, last: int) -> Iterator[tuple[int, int]]:
-        """Cut images into runs of one label size, at most _CHUNK long."""
+        """Divide images into runs of one label size, at most _CHUNK long."""
         grid = self.labels.grid[first:last]
         changes = np.flatnonzero(np.any(grid[1:] != grid[:-1], axis=1)) + 1
         edges = sorted({0, last - first, *changes.tolist(), *range(0, last - first, _CHUNK)})
@@ -203,7 +208,7 @@ def count_crops(
     """Count the crops of all images of a data set against its labels, in one go.
 
     thresholds  float32 [U]
-    met         the labels that each image meets; None: its own
+    met         the labels each image is counted against; None: its own
     """
     counter = Counter(thresholds, grid, labels, vocabulary, category_rule, met)
     counter.add(crops, 0, len(labels), backend)

@@ -12,17 +12,17 @@ from ..types import Float32Array, Int32Array, Int64Array, Uint16Array
 
 SMALLEST = np.float32(2.0**-72)
 _ARRAYS = "image", "unit", "box", "values"
-_CHUNK = 1 << 24  # values looked at together
+_CHUNK = 1 << 24  # values processed together
 
 
 def flush(values: Float32Array) -> Float32Array:
-    """Values below 2⁻⁷² count as +0 (spec 1.3), so that flush-to-zero hardware decides every pixel alike."""
+    """Set values |a| < 2⁻⁷² to +0 (spec 1.3), so that flush-to-zero hardware decides every pixel the same way."""
     values = np.asarray(values, np.float32)
     return np.where(np.abs(values) < SMALLEST, np.float32(0), values)
 
 
 def _room(array: Any) -> Any:
-    """The array that owns the memory in which ``array`` comes first, so that it can grow in place; else a copy."""
+    """Return the array that owns the memory that begins with ``array``, so that it can grow in place; else a copy."""
     if array.base is None:
         return array
     base = array.base
@@ -32,9 +32,9 @@ def _room(array: Any) -> Any:
 
 @dataclass
 class Crops:
-    """P crops in ascending order of (image, unit), at most one for each.
+    """P crops in ascending order of (image, unit), at most one per pair.
 
-    A crop is the bounding box, dilated by one, of the positions of one map above a bound: every pixel that
+    A crop is the bounding box, dilated by one, of the positions of one map that exceed a bound: every pixel that
     can be on has all four corner samples inside it.
 
     image  int32 [P]
@@ -50,7 +50,7 @@ class Crops:
 
     @classmethod
     def empty(cls) -> Crops:
-        """No crops."""
+        """Return no crops."""
         return cls(np.zeros(0, np.int32), np.zeros(0, np.int32), np.zeros((0, 4), np.uint16), np.zeros(0, np.float32))
 
     def __len__(self) -> int:
@@ -67,12 +67,12 @@ class Crops:
         return self.image, self.unit, self.box, self.values
 
     def starts(self) -> Int64Array:
-        """int64 [P+1]: where each crop's values begin."""
+        """Return where each crop's values begin, int64 [P+1]."""
         sizes = self.box[:, 2].astype(np.int64) * self.box[:, 3]
         return np.concatenate([np.zeros(1, np.int64), np.cumsum(sizes)])
 
     def append(self, other: Crops) -> None:
-        """Add crops of later images in place: into what ``truncate`` left free, else growing by an eighth."""
+        """Add crops of later images in place: in the room that ``truncate`` left, else growing by an eighth."""
         for name in _ARRAYS:
             mine, more = getattr(self, name), getattr(other, name)
             old, total, room = len(mine), len(mine) + len(more), _room(mine)
@@ -82,29 +82,29 @@ class Crops:
             setattr(self, name, room[:total])
 
     def truncate(self, crops: int, values: int) -> None:
-        """Keep the first ``crops`` crops, ``values`` values. Their memory stays for ``append``, until ``trim``."""
+        """Keep the first ``crops`` crops, ``values`` values. The memory stays for ``append``, until ``trim``."""
         self.image, self.unit, self.box = self.image[:crops], self.unit[:crops], self.box[:crops]
         self.values = self.values[:values]
 
     def trim(self) -> None:
-        """Give back the memory that no crop needs."""
+        """Release the memory that no crop needs."""
         for name in _ARRAYS:
             shape, room = getattr(self, name).shape, _room(getattr(self, name))
             room.resize(shape, refcheck=False)
             setattr(self, name, room)
 
     def of_images(self, first: int, last: int, starts: Int64Array | None = None) -> Crops:
-        """The crops of images ``first`` ≤ image < ``last``, as views."""
+        """Return the crops of images ``first`` ≤ image < ``last``, as views."""
         i, j = np.searchsorted(self.image, [first, last])
         starts = self.starts() if starts is None else starts
         return Crops(self.image[i:j], self.unit[i:j], self.box[i:j], self.values[starts[i] : starts[j]])
 
     def ordered(self) -> Crops:
-        """A copy in ascending order of (image, unit)."""
+        """Return a copy in ascending order of (image, unit)."""
         return self.take(np.lexsort((self.unit, self.image)))
 
     def maxima(self) -> Float32Array:
-        """float32 [P]: the largest value of each crop."""
+        """Return the largest value of each crop, float32 [P]."""
         if not len(self):
             return np.zeros(0, np.float32)
         return np.asarray(np.maximum.reduceat(self.values, self.starts()[:-1]), np.float32)
@@ -123,7 +123,7 @@ class Crops:
         return np.concatenate(units), np.concatenate(values)
 
     def take(self, order: Int64Array, starts: Int64Array | None = None) -> Crops:
-        """A copy of some crops, in the order of these positions."""
+        """Return a copy of the crops at these positions, in this order."""
         starts = self.starts() if starts is None else starts
         sizes = starts[order + 1] - starts[order]
         # Source position of every value: the start of its crop, minus where that crop lands, counted up.

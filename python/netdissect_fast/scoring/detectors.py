@@ -28,7 +28,7 @@ def unique_detectors(labels: UnitLabels, iou_threshold: float = 0.04, count: Cou
 
 
 def _detected(labels: UnitLabels, iou_threshold: float, count: CountRule) -> list[Int32Array]:
-    """Per category, the concept of every unit that counts as a detector there."""
+    """Return, per category, the concept of every unit that counts as a detector there."""
     check_option("count", count, CountRule)
     categories = labels.score.shape[1]
     hit = labels.score > iou_threshold

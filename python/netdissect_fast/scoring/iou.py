@@ -1,4 +1,4 @@
-"""IoU of masks and concepts, and the IoU that chance alone would give."""
+"""IoU of masks and concepts, and the IoU expected by chance alone."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from ..types import Float64Array, Int64Array
 
 
 def iou(intersection: Int64Array, unit_area: Int64Array, concept_area: Int64Array) -> Float64Array:
-    """I / (A + G − I) in float64, 0 where the denominator is 0 (spec 1.7)."""
+    """Return I / (A + G − I) in float64, 0 where the denominator is 0 (spec 1.7)."""
     union = unit_area + concept_area - intersection
     result: Float64Array = np.divide(intersection, union, out=np.zeros(np.shape(union)), where=union != 0)
     return result
 
 
 def chance(unit_area: Int64Array, concept_area: Int64Array, pixels: Int64Array) -> Float64Array:
-    """Expected IoU of a random mask with a concept, in float64: d·g/(d + g − d·g) for their densities d and g.
+    """Return the expected IoU of a random mask with a concept, float64: d·g/(d + g − d·g) for densities d and g.
 
-    Areas of the mask and of the concept among ``pixels``, all of shapes that broadcast; 0 where there is no pixel.
+    Areas of the mask and of the concept among ``pixels``, with shapes that broadcast; 0 where there are no pixels.
     """
     with np.errstate(divide="ignore", invalid="ignore"):
         d, g = unit_area / pixels.astype(np.float64), concept_area / pixels.astype(np.float64)

@@ -1,7 +1,7 @@
 """Peaks: all that the masks of a layer depend on, kept from one pass in memory proportional to the quantile.
 
 Let m = ⌊q·n⌋ + 1 for the n = N·H·W activations of a unit. The m-th largest value seen so far only rises and
-never exceeds the final threshold T, so whatever is not above it may be dropped as it arrives: exact, no sketch.
+never exceeds the final threshold T, so whatever does not exceed it can be dropped as it arrives: exact, no sketch.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from .backends.choice import choose
 from .crops import Crops
 from .thresholds import Quantile, exact_quantile, tail_rank
 
-_GROWTH = 2.0  # the store may grow by this factor between two prunings
-SMALL = 1 << 20  # bytes below which pruning is not worth its time
-_PIECE = 100  # a batch enters in pieces of at most this fraction of the images: bounds rise before much is kept
+_GROWTH = 2.0  # the store may grow by this factor between prunings
+SMALL = 1 << 20  # bytes below which pruning is not worth the time
+_PIECE = 100  # pieces of a batch are at most this fraction of the images, so that bounds rise before much is kept
 
 
 class Peaks:
@@ -33,11 +33,33 @@ class Peaks:
 
     units      U
     map_size   (H, W)
-    images     N, of the whole data set; thresholds can be asked for when all have been seen
+    images     N, of the whole data set; thresholds are available once all have been seen
     quantile   the largest that the peaks can serve
     crops      what has been kept; ``bounds`` float32 [U]: nothing above them was dropped
     seen       ranges [first, last) of the images seen, ascending
     threads    of the kernels
+
+    ============ =============================================== =================================================
+    verb         drops (neighbours of what is kept stay)         needs
+    ============ =============================================== =================================================
+    add          what exceeds no bound; as the store doubles,    images in ascending order, none twice
+                 raises the bounds to the m-th largest so far
+    settle       nothing: takes over what a device holds back    nothing
+    compact      what the m-th largest so far rules out          nothing; no effect before m activations were seen
+    raise_bounds what does not exceed the given bounds           bounds from the current ones up to T
+    finish       what does not exceed T, which it returns        all images
+    thresholds   nothing                                         all images; a quantile up to the peaks' own
+    merge        what does not exceed the parts' largest bounds  disjoint images; same units, sizes, N and quantile
+    ============ =============================================== =================================================
+
+    >>> from netdissect_fast.scoring.backends.choice import choose
+    >>> maps = np.arange(32, dtype=np.float32).reshape(2, 1, 4, 4)  # [images, units, H, W]
+    >>> peaks = nd.Peaks(units=1, map_size=(4, 4), images=2, quantile="1/8")
+    >>> peaks.add(maps, first_image=0, backend=choose("cpu"))
+    >>> peaks.finish().tolist()  # 4 of the 32 activations exceed it
+    [27.0]
+    >>> peaks.crops.image.tolist(), peaks.crops.box.tolist(), peaks.crops.values.tolist()
+    ([1], [[2, 0, 2, 4]], [24.0, 25.0, 26.0, 27.0, 28.0, 29.0, 30.0, 31.0])
     """
 
     def __init__(self, units: int, map_size: tuple[int, int], images: int, quantile: Quantile = 0.005) -> None:
@@ -49,7 +71,7 @@ class Peaks:
         self._prune_at = SMALL
         self.threads = 1
         self._stage: Stage | None = None
-        self._by_unit: tuple[Int64Array, Int64Array, Int64Array] | None = None  # while the crops stay as they are
+        self._by_unit: tuple[Int64Array, Int64Array, Int64Array] | None = None  # valid until the crops change
 
     def __repr__(self) -> str:
         return (
@@ -59,7 +81,7 @@ class Peaks:
 
     @property
     def crops(self) -> Crops:
-        """Return what has been kept, also what a device still holds back; NonFiniteError as for ``settle``."""
+        """All that has been kept, including what a device still holds back; NonFiniteError as for ``settle``."""
         self.settle()
         return self._crops
 
@@ -69,7 +91,7 @@ class Peaks:
 
     @property
     def images_seen(self) -> int:
-        """How many images have been added."""
+        """Number of images added."""
         return sum(last - first for first, last in self.seen)
 
     @property
@@ -78,11 +100,12 @@ class Peaks:
         return self._crops.nbytes + self.bounds.nbytes
 
     def add(self, maps: Any, first_image: int, backend: Backend) -> None:
-        """Take in the activations of consecutive images.
+        """Add the activations of consecutive images.
 
         maps         [B, U, H, W], NumPy or torch, float32, float16 or bfloat16
-        first_image  number of the first; images come in ascending order
-        Raises ShapeError for other units or sizes, and the backend's NonFiniteError.
+        first_image  number of the first; images must come in ascending order
+        Raises ShapeError for other units or sizes, ArgumentError for images out of order, and the backend's
+        NonFiniteError.
         """
         if tuple(maps.shape[1:]) != (self.units, *self.map_size):
             raise ShapeError(
@@ -113,7 +136,7 @@ class Peaks:
 
     @property
     def threshold_rank(self) -> int:
-        """The thresholds are this-many-th largest values (spec 1.1)."""
+        """m: the thresholds are the m-th largest values (spec 1.1)."""
         return tail_rank(self.quantile, self.images * self.map_size[0] * self.map_size[1])
 
     @property
@@ -129,15 +152,16 @@ class Peaks:
         self._crops.truncate(*_core.prune(*self._crops.arrays, bounds, threads=self.threads))
 
     def settle(self) -> None:
-        """Take over what a device still holds back. The backend's NonFiniteError may come only here."""
+        """Take over what a device still holds back. The backend's NonFiniteError may be raised only here."""
         if self._stage is not None:
             stage, self._stage, self._by_unit = self._stage, None, None
             self._crops.append(stage.drain())
 
     def thresholds(self, quantile: Quantile | None = None) -> Float32Array:
-        """T, float32 [U]: the (⌊q·n⌋+1)-th largest activation of each unit over all images (spec 1.1).
+        """Return T, float32 [U]: the (⌊q·n⌋+1)-th largest activation of each unit over all images (spec 1.1).
 
-        ``quantile``: any up to the one that the peaks were kept for (the default).
+        ``quantile``: any up to the one that the peaks were kept for (the default). Raises ArgumentError if it is
+        larger, or images are missing.
         """
         self.settle()
         if self.images_seen != self.images:
@@ -153,7 +177,7 @@ class Peaks:
         return self._kth_largest(tail_rank(quantile, self.images * self.map_size[0] * self.map_size[1]))
 
     def finish(self) -> Float32Array:
-        """Drop all that the thresholds make superfluous; gives the thresholds. All images must have been seen.
+        """Drop all that the thresholds make superfluous, and return them. All images must have been seen.
 
         What remains depends on the activations alone, not on batches or the order of merging.
         """
@@ -162,7 +186,7 @@ class Peaks:
         return thresholds
 
     def raise_bounds(self, bounds: Float32Array) -> None:
-        """Drop what no longer exceeds ``bounds``, float32 [U], which are at least the present ones."""
+        """Drop what does not exceed the new ``bounds``, float32 [U], which must be at least the current ones."""
         self.settle()
         self._raise_bounds(bounds)
         self._crops.trim()
@@ -175,12 +199,12 @@ class Peaks:
 
     @classmethod
     def merge(cls, parts: Sequence[Peaks]) -> Peaks:
-        """Put together peaks of disjoint images of one layer, in any order.
+        """Merge peaks of disjoint images of one layer, in any order.
 
-        Raises ArgumentError where units, sizes, images or quantile differ, or images come twice.
+        Raises ArgumentError if units, sizes, images or quantile differ, or images are duplicated.
         """
         first = parts[0]
-        parts = sorted(parts, key=lambda part: part.seen[:1])  # so that mostly nothing is left to be put in order
+        parts = sorted(parts, key=lambda part: part.seen[:1])  # so that the crops are usually in order already
         merged = cls(first.units, first.map_size, first.images, first.quantile)
         merged.threads = max(part.threads for part in parts)
         key = (first.units, first.map_size, first.images, first.quantile)
@@ -193,7 +217,7 @@ class Peaks:
                 raise ArgumentError(f"cannot merge: images {after[0]} to {min(before[1], after[1]) - 1} are duplicated")
         for span in ranges:
             merged._saw(*span)
-        # Each part's bound is at most T and everything above it is there, so everything above the largest bound is.
+        # Each part's bound is at most T and the part has all that exceeds it, so all above the largest one is here.
         bounds = np.max([part.bounds for part in parts], axis=0)
         arrays = zip(*(part.crops.arrays for part in parts), strict=True)
         merged.crops = Crops(*(np.concatenate(same) for same in arrays))
@@ -203,11 +227,11 @@ class Peaks:
         return merged
 
     def count(self, unit: int) -> int:
-        """Images in which the unit exceeds its bound somewhere."""
+        """Count the images in which the unit exceeds its bound somewhere."""
         return int((self.crops.unit == unit).sum())
 
     def of_unit(self, unit: int) -> Crops:
-        """A copy of the unit's crops, images ascending. ArgumentError for a unit that does not exist."""
+        """Return a copy of the unit's crops, images ascending. Raises ArgumentError for a unit that does not exist."""
         if not 0 <= unit < self.units:
             raise ArgumentError(f"unit {unit} does not exist: the layer has units 0 to {self.units - 1}")
         if self._by_unit is None:
@@ -218,9 +242,9 @@ class Peaks:
         return self.crops.take(order[edges[unit] : edges[unit + 1]], starts)
 
     def top(self, unit: int, n: int = 10) -> tuple[Int64Array, Float32Array]:
-        """Images with the unit's highest activations: their numbers and maxima, descending; ties to the smaller number.
+        """Return the images with the unit's highest activations: their numbers and maxima, descending.
 
-        At most as many as exceed the threshold.
+        Ties go to the smaller number. At most as many as exceed the threshold.
         """
         mine = self.of_unit(unit)
         maxima, images = mine.maxima(), mine.image.astype(np.int64)
@@ -243,7 +267,7 @@ class Peaks:
 
     @classmethod
     def load(cls, path: Path) -> Peaks:
-        """Read what ``save`` wrote. Raises DataError where the file is missing, broken or inconsistent."""
+        """Read what ``save`` wrote. Raises DataError if the file is missing, broken or inconsistent."""
         arrays, metadata = read_arrays(path)
         try:
             units, height, width, images = (int(size) for size in arrays["sizes"])
@@ -252,7 +276,7 @@ class Peaks:
             numerator, denominator = (int(part) for part in metadata["quantile"].split("/"))
             peaks = cls(units, (height, width), images, Fraction(numerator, denominator))
             peaks.bounds = arrays["bounds"]
-            # Copies own their memory, so that these peaks can grow and shrink in place like any others.
+            # Copies own their memory, so that these peaks too can grow and shrink in place.
             peaks.crops = Crops(*(arrays.pop(name).copy() for name in ("image", "unit", "box", "values")))
             peaks._check(arrays["seen"])
             for first, last in arrays["seen"]:
@@ -262,7 +286,7 @@ class Peaks:
         return peaks
 
     def _check(self, seen: Int64Array) -> None:
-        """Raise ValueError or TypeError unless the parts fit together, so that no kernel reads out of bounds."""
+        """Raise ValueError or TypeError unless the arrays are consistent, so that no kernel reads out of bounds."""
         self._kth_largest(1)  # checks dtypes, units and sizes
         if not (0 <= min(self.map_size) <= max(self.map_size) < 2**16 and 0 <= self.images < 2**31):
             raise ValueError(f"{self.images} images of {self.map_size[0]}×{self.map_size[1]} are impossible")
@@ -285,7 +309,7 @@ class Peaks:
 
 
 def peaks_of(maps: Any, quantile: Quantile = 0.005, backend: Backend | None = None) -> Peaks:
-    """Finished peaks of activations [N, U, H, W] that are all there."""
+    """Return the finished peaks of the activations of all images, [N, U, H, W]."""
     peaks = Peaks(int(maps.shape[1]), (int(maps.shape[2]), int(maps.shape[3])), len(maps), quantile)
     peaks.add(maps, 0, backend or choose())
     peaks.finish()

@@ -1,6 +1,6 @@
-"""Thresholds: a quantile as an exact number, the rank it stands for, and the value of that rank over processes.
+"""Thresholds: a quantile as an exact number, its rank, and the value of that rank over several processes.
 
-In one process ``Peaks.thresholds`` takes it from the compiled core (csrc/order.cpp).
+In a single process ``Peaks.thresholds`` takes the value from the compiled core (csrc/order.cpp).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from ..errors import ArgumentError, ShapeError
 from ..types import Float32Array, Int32Array, Int64Array, Uint32Array
 from .crops import flush
 
-_CHUNK = 1 << 24  # values looked at together; their indices need 8 bytes each
+_CHUNK = 1 << 24  # values processed together; their indices need 8 bytes each
 
 Quantile: TypeAlias = float | str | Decimal | Fraction
 
@@ -25,10 +25,10 @@ _SMALLEST = Decimal("1e-30")  # quantile
 
 
 def exact_quantile(quantile: Quantile) -> Fraction:
-    """The quantile as the decimal number that its text shows (0.005 is 5/1000, not a binary neighbour)."""
+    """Return the quantile as the decimal number that its text shows (0.005 is 5/1000, not a binary neighbour)."""
     text = str(quantile)
     try:
-        # The fraction of a decimal with a huge exponent would take for ever.
+        # Converting a decimal with a huge exponent would take forever.
         sane = len(text) < 100 and ("/" in text or _SMALLEST < Decimal(text) < 1)
         exact = Fraction(text) if sane else Fraction(-1)
     except (ValueError, ArithmeticError):
@@ -39,12 +39,12 @@ def exact_quantile(quantile: Quantile) -> Fraction:
 
 
 def tail_rank(quantile: Quantile, values: int) -> int:
-    """The rank m = ⌊q·n⌋ + 1: the threshold is the m-th largest of n values (spec 1.1)."""
+    """Return the rank m = ⌊q·n⌋ + 1: the threshold is the m-th largest of n values (spec 1.1)."""
     return math.floor(exact_quantile(quantile) * values) + 1
 
 
 def checked_thresholds(thresholds: Any, units: int) -> Float32Array:
-    """User-given thresholds as float32 [U], flushed (spec 1.3); ArgumentError where they do not fit or are NaN."""
+    """Return the user's thresholds as flushed float32 [U] (spec 1.3). ArgumentError if they do not fit or are NaN."""
     values = np.asarray(thresholds, np.float32)
     if values.shape != (units,):
         raise ShapeError(f"expected one threshold per unit, shape ({units},), got {values.shape}")
@@ -62,14 +62,14 @@ def kth_largest_over_ranks(
 ) -> Float32Array:
     """Return the ``rank``-th largest value of each unit over several processes, exactly, float32 [U].
 
-    unit, values  int32 and float32 [V]: those of this process that are above their unit's bound
-    bounds        float32 [U], the same in all processes; returned where fewer than ``rank`` values are above it
+    unit, values  int32 and float32 [V]: the values of this process that exceed their unit's bound, and their units
+    bounds        float32 [U], the same in all processes; returned where fewer than ``rank`` values exceed them
     total         sums an int64 array over all processes
 
-    Digit by digit: how many of all values share the leading bits found so far. Four rounds of [U, 256] numbers.
+    Works digit by digit, counting the values that share the leading bits found so far: four rounds of [U, 256] sums.
     """
     key = _key(values)
-    wanted = np.full(len(bounds), rank, np.int64)  # T's place among values that share its bits
+    wanted = np.full(len(bounds), rank, np.int64)  # T's rank among the values that share its bits
     prefix = np.zeros(len(bounds), np.uint32)
     enough = np.ones(len(bounds), bool)
     for shift in (24, 16, 8, 0):
@@ -84,7 +84,7 @@ def kth_largest_over_ranks(
 
 
 def _key(values: Float32Array) -> Uint32Array:
-    """Bits that ascend with the values."""
+    """Return bits that ascend with the values."""
     bits = values.view(np.uint32)
     return np.where(bits >> 31, ~bits, bits | np.uint32(1 << 31))
 
@@ -94,7 +94,7 @@ def _from_key(key: Uint32Array) -> Float32Array:
 
 
 def _histogram(unit: Int32Array, key: Uint32Array, prefix: Uint32Array, shift: int, units: int) -> Int64Array:
-    """int64 [U, 256]: of the values that share their unit's leading bits, how many have each next eight bits."""
+    """Count the values that share their unit's leading bits, by their next eight bits; int64 [U, 256]."""
     found = np.zeros(units * 256, np.int64)
     for start in range(0, len(key), _CHUNK):
         u, k = unit[start : start + _CHUNK], key[start : start + _CHUNK]

@@ -14,7 +14,7 @@ from ..types import Float64Array, Int32Array
 class UnitLabels:
     """The best concept of every unit in every category, and overall (spec 1.8).
 
-    concept  int32 [U, categories]: column of the best concept; −1 where the unit meets none
+    concept  int32 [U, categories]: column of the best concept; −1 where the unit overlaps none
     score    float64 [U, categories]: its IoU, 0 where there is none
     """
 
@@ -23,7 +23,7 @@ class UnitLabels:
 
     @classmethod
     def of(cls, iou: Float64Array, vocabulary: Vocabulary) -> UnitLabels:
-        """Per category the concept of largest IoU, ties to the smallest number."""
+        """Find, per category, the concept of largest IoU; ties go to the smallest number."""
         shape = len(iou), len(vocabulary.categories)
         concept, score = np.full(shape, -1, np.int32), np.zeros(shape)
         for category in range(shape[1]):
@@ -36,7 +36,7 @@ class UnitLabels:
         return cls(concept, score)
 
     def top(self) -> tuple[Int32Array, Int32Array, Float64Array]:
-        """Overall label of each unit: category (−1: none), concept (−1: none) and IoU; ties to the first category."""
+        """Return each unit's overall label: category and concept (−1: none) and IoU; ties go to the first category."""
         if not self.score.shape[1]:
             nothing = np.full(len(self.score), -1, np.int32)
             return nothing, nothing, np.zeros(len(self.score))

@@ -1,4 +1,4 @@
-"""What a backend offers, the kernels keep, count and masks, and what several of them share."""
+"""The interface of a backend (the kernels keep, count and masks), and what several backends share."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class NonFiniteError(Exception):
-    """A map holds NaN or infinity; the caller knows the layer's name."""
+    """A map holds NaN or infinity. Carries image and unit; the caller adds the layer's name."""
 
     def __init__(self, image: int, unit: int) -> None:
         self.image, self.unit = image, unit
@@ -23,7 +23,7 @@ class NonFiniteError(Exception):
 
 
 def nonfinite(layer: str, error: NonFiniteError, image: str) -> ActivationError:
-    """The error for a NaN or infinite activation, with all names."""
+    """Return the error for a NaN or infinite activation, with all names."""
     return ActivationError(
         f"layer {layer!r}, unit {error.unit}, image {image}: an activation is NaN or infinite; "
         "check the preprocessing and the precision (float16 overflows at 65504)"
@@ -32,7 +32,7 @@ def nonfinite(layer: str, error: NonFiniteError, image: str) -> ActivationError:
 
 @dataclass(frozen=True)
 class CountJob:
-    """One call of count.
+    """The arguments of one call of ``Backend.count``, for N consecutive images.
 
     crops        of images first_image ≤ i < first_image + N only
     thresholds   float32 [U]
@@ -40,8 +40,8 @@ class CountJob:
     map_size     (H, W)
     labels       of those N images, all on one Y×X grid
     present      bool [N, categories]: P
-    intersection accumulator [U, C], added to: I
-    unit_area    accumulator [U, categories], added to: A
+    intersection accumulator [U, C] of I, added to
+    unit_area    accumulator [U, categories] of A, added to
     """
 
     crops: Crops
@@ -56,14 +56,14 @@ class CountJob:
 
 
 class Stage(Protocol):
-    """keep for one layer, batch after batch; a device may hold crops back to hand over many at once."""
+    """``keep`` for one layer, batch after batch; a device may hold crops back to return many at once."""
 
     def keep(self, maps: Any, bounds: Float32Array, first_image: int) -> Crops:
-        """As Backend.keep, but gives what is ready: crops of this batch or earlier ones, or none."""
+        """Do as Backend.keep, but return what is ready: crops of this batch or earlier ones, or none."""
         ...
 
     def drain(self) -> Crops:
-        """All crops held back."""
+        """Return all crops held back. Raises NonFiniteError for a map that ``keep`` has not reported yet."""
         ...
 
 
@@ -78,14 +78,14 @@ class Immediate:
         return self._backend.keep(maps, bounds, first_image)
 
     def drain(self) -> Crops:
-        """Nothing."""
+        """Return no crops."""
         from ..crops import Crops
 
         return Crops.empty()
 
 
 class OnHost:
-    """What backends whose arrays are NumPy's have in common."""
+    """The shared part of backends whose accumulators are NumPy arrays."""
 
     def stage(self: Backend) -> Stage:
         """See Backend."""
@@ -103,25 +103,31 @@ class OnHost:
 
 
 class Backend(Protocol):
-    """The kernels keep, count and masks. Bounds and thresholds are flushed (spec 1.3)."""
+    """A place to run the kernels keep, count and masks; all backends return the same bits.
+
+    Bounds and thresholds must be flushed (spec 1.3). Accumulators belong to the backend that made them.
+
+    name     as given to ``choose``
+    threads  of the kernels on the host
+    """
 
     name: str
     threads: int
 
     def stage(self) -> Stage:
-        """A stage for one layer."""
+        """Return a new stage for one layer: ``keep`` with memory, for batch after batch."""
         ...
 
     def zeros(self, shape: tuple[int, ...]) -> Any:
-        """An int64 accumulator for ``count``."""
+        """Return an int64 accumulator of zeros for ``count``, where the backend wants it: host or device."""
         ...
 
     def totals(self, accumulator: Any) -> Int64Array:
-        """What has been added to an accumulator."""
+        """Return the sums in an accumulator, int64 on the host."""
         ...
 
     def keep(self, maps: Any, bounds: Float32Array, first_image: int) -> Crops:
-        """Crops of every map that exceeds its unit's bound somewhere.
+        """Return the crops of every map that exceeds its unit's bound somewhere, flushed.
 
         maps    [B, U, H, W] float32, float16 or bfloat16: a NumPy array or a torch tensor, any strides
         bounds  float32 [U]
@@ -131,7 +137,7 @@ class Backend(Protocol):
         ...
 
     def count(self, job: CountJob) -> None:
-        """Add what the masks of the job's crops cover to its accumulators, spec 1.3, 1.4, 1.5, 1.6."""
+        """Add the intersections and areas of the masks of the job's crops to its accumulators (spec 1.3 to 1.6)."""
         ...
 
     def masks(
@@ -139,7 +145,7 @@ class Backend(Protocol):
     ) -> Uint64Array:
         """Return M of each crop (spec 1.3), uint64 [P, tiles]: the masks that ``count`` counts, packed as labels are.
 
-        thresholds float32 [U]; axes of any Y×X grid; map_size (H, W). ``unpack_masks`` makes bool [P, Y, X] of them.
+        thresholds float32 [U]; axes of any Y×X grid; map_size (H, W). ``unpack_masks`` converts them to bool [P, Y, X].
         """
         ...
 
@@ -152,7 +158,10 @@ def unpack_masks(words: Uint64Array, size: tuple[int, int]) -> BoolArray:
 
 
 def to_numpy(maps: Any) -> tuple[Array, bool]:
-    """View maps as NumPy: (array, whether it is bfloat16 held as uint16). Other dtypes become float32."""
+    """Return maps as NumPy, without a copy if possible: (array, whether it is bfloat16 held as uint16).
+
+    float32, float16 and bfloat16 stay; other dtypes become float32.
+    """
     import numpy as np
 
     if hasattr(maps, "detach"):  # a torch tensor

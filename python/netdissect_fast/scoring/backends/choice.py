@@ -1,4 +1,4 @@
-"""Choosing a backend by name or by device."""
+"""The choice of a backend by name or by device."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ NAMES = ("cpu", "cuda", "reference")
 
 
 def choose(name: str = "auto", threads: int | None = None, device: str = "cpu") -> Backend:
-    """The backend by name; ``auto`` follows ``device``, where the activations are: "cpu" or "cuda".
+    """Return the backend of that name; ``auto`` follows ``device``, where the activations are: "cpu" or "cuda".
 
     ``threads``: None = all cores of this process. Without CuPy, activations on a GPU are scored on the CPU, with one
-    warning that says what to install. Raises ArgumentError, BackendUnavailable.
+    warning that says what to install. Raises ArgumentError for an unknown name, BackendUnavailable for one that this
+    machine cannot run.
     """
     if name == "auto" and device == "cuda":
         from .cupy import INSTALL, cupy_is_there

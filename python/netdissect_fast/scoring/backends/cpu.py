@@ -1,4 +1,4 @@
-"""keep and count in compiled code: SIMD chosen at run time, threads over units."""
+"""keep, count and masks in compiled code: SIMD chosen at run time, threads over units."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from .base import CountJob, NonFiniteError, OnHost, to_numpy
 
 
 def available_threads() -> int:
-    """Cores that this process may use."""
+    """Return the number of cores that this process may use."""
     affinity = getattr(os, "sched_getaffinity", None)
     return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
 class CpuBackend(OnHost):
-    """The compiled kernels of ``_core``. ``isa`` picks a variant by name; "" = the best of this CPU."""
+    """The compiled kernels of ``_core``. ``isa`` picks a variant by name; "" = the best this CPU can run."""
 
     name = "cpu"
 

@@ -1,6 +1,6 @@
 """keep and count on a GPU: the kernels of csrc/gpu, launched through CuPy on torch's device, stream and memory.
 
-Crops gather in a store on the device and come to the host only when it fills: once in many batches.
+Crops collect in a store on the device and are copied to the host only when it fills: once in many batches.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _NOTHING = np.iinfo(np.uint64).max
 
 @dataclass(frozen=True)
 class _Maps:
-    """Maps [B, U, H, W] on the device, as keep's arguments."""
+    """Maps [B, U, H, W] on the device, as the arguments of keep."""
 
     handle: Any
     shape: tuple[int, int, int, int]
@@ -40,7 +40,7 @@ class _Maps:
 
     @classmethod
     def of(cls, maps: Any, engine: Engine) -> _Maps:
-        """View a torch tensor on the device; copy what is on the host to it, units last if they are so there."""
+        """View a torch tensor on the device; copy host arrays to it, with units last if they are last on the host."""
         if not getattr(maps, "is_cuda", False):
             array, bfloat16 = to_numpy(maps)
             _, units, height, width = shape = array.shape
@@ -59,13 +59,13 @@ class _Maps:
         return cls(maps, tuple(maps.shape), tuple(maps.stride()), suffixes[maps.dtype])
 
     def images(self, first: int, last: int) -> _Maps:
-        """Images ``first`` ≤ i < ``last``, as a view."""
+        """Return images ``first`` ≤ i < ``last``, as a view."""
         shape = (last - first, *self.shape[1:])
         return _Maps(self.handle[first:last], shape, self.strides, self.suffix)
 
     @property
     def planes(self) -> bool:
-        """Whether a map's positions lie side by side."""
+        """True if the positions of a map are contiguous in memory."""
         return self.strides[3] == 1 and self.strides[2] == self.shape[3]
 
 
@@ -80,9 +80,9 @@ class CudaStage:
         self._used: Any = None
         self._nonfinite: Any = None
         self._capacity = (0, 0)  # crops, values
-        self._most = (0, 0)  # that can be in the store, without asking the device
+        self._most = (0, 0)  # upper bound of what is in the store, known without asking the device
         self._units = 1
-        self._ready = Crops.empty()  # on the host, to be handed over
+        self._ready = Crops.empty()  # on the host, to be returned by keep
 
     def keep(self, maps: Any, bounds: Float32Array, first_image: int) -> Crops:
         """See Stage.keep."""
@@ -105,7 +105,7 @@ class CudaStage:
         images, units, height, width = maps.shape
         need = images * units, images * units * height * width
         if any(most + more > room for most, more, room in zip(self._most, need, self._capacity, strict=True)):
-            self._most = self._count()  # most batches fill little of what they might
+            self._most = self._count()  # most batches fill little of what they could
         if any(most + more > room for most, more, room in zip(self._most, need, self._capacity, strict=True)):
             self._ready.append(self.drain())
             self._reserve(need)
@@ -121,11 +121,11 @@ class CudaStage:
         self._most = (self._most[0] + need[0], self._most[1] + need[1])
 
     def _reserve(self, need: tuple[int, int]) -> None:
-        """Make room for ``need`` crops and values, and for several times that where memory allows."""
+        """Make room for ``need`` crops and values, and for several times that if memory allows."""
         engine = self._engine
         if need[0] <= self._capacity[0] and need[1] <= self._capacity[1]:
             return
-        self._arrays, self._capacity = (), (0, 0)  # what was there goes first
+        self._arrays, self._capacity = (), (0, 0)  # free the old store first
         each = need[0] * (4 + 4 + 8 + 8) + need[1] * 4
         times = max(1, min(8, int(_SHARE * engine.free_bytes()) // each))
         crops, values = times * need[0], times * need[1]
@@ -144,7 +144,7 @@ class CudaStage:
         self._arrays, self._capacity = arrays, (crops, values)
 
     def _count(self) -> tuple[int, int]:
-        """Crops and values in the store; waits for the device. Raises NonFiniteError."""
+        """Return the numbers of crops and values in the store; waits for the device. Raises NonFiniteError."""
         if not self._arrays:
             return 0, 0
         used = int(self._engine.to_host(self._used)[0])
@@ -164,13 +164,13 @@ class CudaStage:
             self._engine.to_host(array, size) for array, size in zip(self._arrays, sizes, strict=True)
         )
         self._engine.copy_to(self._used, np.zeros(1, np.uint64))
-        order = np.argsort(start)  # Crops hold their values in the order of the crops
+        order = np.argsort(start)  # Crops stores values in the order of its crops
         box = box.view(np.uint16).reshape(-1, 4)
         return Crops(image[order], unit[order], box[order], held).ordered()
 
 
 class CudaBackend:
-    """Both kernels on one device. ``engine`` runs them; the default is CuPy on torch's current device."""
+    """keep and count on one device. ``engine`` runs them; the default is CuPy on torch's current device."""
 
     name = "cuda"
     threads = 1  # of the host
@@ -253,7 +253,7 @@ class CudaBackend:
 
 
 def _inverse(table: AxisTable, features: int) -> tuple[Array, Array]:
-    """For each feature the first pixel whose i0 is not below it, and one past the last whose i1 is not above it."""
+    """Return, for each feature, the first pixel with i0 ≥ it, and one past the last pixel with i1 ≤ it."""
     feature = np.arange(features)
     begin = np.searchsorted(table.i0, feature, side="left")
     end = np.searchsorted(table.i1, feature, side="right")
@@ -261,7 +261,7 @@ def _inverse(table: AxisTable, features: int) -> tuple[Array, Array]:
 
 
 def _rebased(labels: PackedLabels) -> list[Array]:
-    """slot_start, slot_concept, word_start, words, whole_start, whole of these images alone."""
+    """Return slot_start, slot_concept, word_start, words, whole_start, whole of these images alone."""
     arrays: list[Array] = []
     for start, flat in (
         (labels.slot_start, labels.slot_concept),
@@ -273,7 +273,7 @@ def _rebased(labels: PackedLabels) -> list[Array]:
 
 
 def _in_pieces(images: int, work: Callable[[int, int], None], what: str) -> None:
-    """Do work(first, last) over all images; where the device has no room, over half as many at a time, and so on."""
+    """Do work(first, last) over all images; while the device has no room, over half as many at a time."""
     first, step = 0, images
     while first < images:
         last = min(first + step, images)

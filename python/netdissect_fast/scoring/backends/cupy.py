@@ -1,4 +1,4 @@
-"""The GPU itself: memory from torch, kernels through CuPy, everything on torch's current stream."""
+"""The engine of a real GPU: memory from torch, kernels through CuPy, everything on torch's current stream."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ INSTALL = "pip install 'netdissect-fast[cuda12]' (or [cuda13], as torch.version.
 
 
 def cupy_is_there() -> bool:
-    """Whether CuPy can be imported."""
+    """Return whether CuPy can be imported."""
     try:
         import cupy  # noqa: F401
     except ImportError:
@@ -38,18 +38,18 @@ class CupyEngine:
             raise BackendUnavailable("backend 'cuda' needs a CUDA device and a torch with CUDA; torch sees none")
         self._cupy, self._torch = cupy, torch
         self._device = device or torch.device("cuda", torch.cuda.current_device())
-        # Compiled for this device when a kernel is first asked for, and cached on disk by CuPy.
+        # Compiled for this device when a kernel is first requested, and cached on disk by CuPy.
         self._module = cupy.RawModule(code=source(), options=("--std=c++17",))
 
     def _torch_dtype(self, dtype: Any) -> Any:
-        # Older torch knows few operations on unsigned types: only the bits matter here.
+        # Older torch has few operations on unsigned types; only the bits matter here.
         signed = {"uint16": "int16", "uint64": "int64", "uint32": "int32"}
         name = np.dtype(dtype).name
         return getattr(self._torch, signed.get(name, name))
 
     def to_device(self, array: Array) -> Any:
         """See Engine."""
-        if not array.size:  # an address all the same
+        if not array.size:  # a kernel still needs an address
             return self.empty((1,), array.dtype.type)
         handle = self.empty(array.shape, array.dtype.type)
         self.copy_to(handle, array)
@@ -71,7 +71,7 @@ class CupyEngine:
         array = np.ascontiguousarray(array)
         if array.dtype.kind == "u" and array.dtype.itemsize > 1:
             array = array.view(array.dtype.name[1:])
-        if not array.flags.writeable:  # torch warns about arrays that it could write to, such as mapped files
+        if not array.flags.writeable:  # torch warns about read-only arrays, such as mapped files
             array = array.copy()
         handle.view(-1)[: array.size].copy_(self._torch.from_numpy(array).view(-1))
 
@@ -90,7 +90,7 @@ class CupyEngine:
             self._module.get_function(kernel)((grid,), (block,), tuple(given), shared_mem=shared)
 
     def _view(self, tensor: Any) -> Any:
-        if tensor.dtype == self._torch.bfloat16:  # which DLPack consumers may not know
+        if tensor.dtype == self._torch.bfloat16:  # which DLPack consumers may not support
             tensor = tensor.view(self._torch.int16)
         return self._cupy.from_dlpack(tensor)
 
@@ -102,7 +102,7 @@ class CupyEngine:
 
 
 def _cupy_stream(cupy: Any, stream: Any) -> Any:
-    """Torch's stream for CuPy: by its protocol where both know it, by its handle in older versions."""
+    """Return torch's stream for CuPy: by its protocol if both support it, by its handle in older versions."""
     if hasattr(cupy.cuda.Stream, "from_external") and hasattr(stream, "__cuda_stream__"):
         return cupy.cuda.Stream.from_external(stream)
     return cupy.cuda.ExternalStream(stream.cuda_stream, stream.device_index)

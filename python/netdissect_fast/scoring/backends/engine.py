@@ -1,4 +1,4 @@
-"""What the CUDA backend asks of a device, and the text of the kernels that it runs."""
+"""The interface of a device that the CUDA backend runs on, and the source of its kernels."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ...types import Array
 WARPS = 8  # of a block
 BLOCK = 32 * WARPS  # threads
 VALUE_BITS = 40  # crops << 40 | values
-CONSTANTS = f"constexpr int kKeepWarps = {WARPS}, kValueBits = {VALUE_BITS};"  # of the kernels
+CONSTANTS = f"constexpr int kKeepWarps = {WARPS}, kValueBits = {VALUE_BITS};"  # shared with the kernels
 
 
 class DeviceOutOfMemory(Exception):
@@ -22,19 +22,19 @@ class DeviceOutOfMemory(Exception):
 class Engine(Protocol):
     """A device that runs the kernels.
 
-    Handles stand for arrays on it; they have ``.shape`` and give a view of rows by ``handle[first:last]``.
+    Handles stand for arrays on it; they have ``.shape``, and ``handle[first:last]`` is a view of rows.
     """
 
     def to_device(self, array: Array) -> Any:
-        """A copy on the device. Raises DeviceOutOfMemory."""
+        """Return a copy on the device. Raises DeviceOutOfMemory."""
         ...
 
     def empty(self, shape: tuple[int, ...], dtype: type) -> Any:
-        """An array with any content. Raises DeviceOutOfMemory."""
+        """Return an uninitialised array. Raises DeviceOutOfMemory."""
         ...
 
     def zeros(self, shape: tuple[int, ...], dtype: type) -> Any:
-        """An array of zeros. Raises DeviceOutOfMemory."""
+        """Return an array of zeros. Raises DeviceOutOfMemory."""
         ...
 
     def copy_to(self, handle: Any, array: Array) -> None:
@@ -42,7 +42,7 @@ class Engine(Protocol):
         ...
 
     def to_host(self, handle: Any, size: int | None = None) -> Array:
-        """A copy of the first ``size`` entries (all), after everything launched before has run."""
+        """Return a copy of the first ``size`` entries (None: all), once everything launched before has run."""
         ...
 
     def launch(self, kernel: str, grid: int, block: int, shared: int, args: Sequence[Any]) -> None:
@@ -50,13 +50,13 @@ class Engine(Protocol):
         ...
 
     def free_bytes(self) -> int:
-        """Memory that can still be allocated."""
+        """Return how many bytes can still be allocated."""
         ...
 
 
 @cache
 def source() -> str:
-    """The text of the module with all kernels."""
+    """Return the source of the module with all kernels."""
     folder = resources.files("netdissect_fast") / "gpu"
     files = (folder / name for name in ("common.cuh", "keep.cu", "count.cu"))
     return "\n".join([CONSTANTS, *(path.read_text(encoding="utf-8") for path in files)])

@@ -1,4 +1,4 @@
-"""The kernels as spec 1 defines them, in NumPy: to be read, and to hold the other backends to. Slow."""
+"""The kernels as spec 1 defines them, in NumPy: to be read, and to test the other backends against. Slow."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .base import CountJob, NonFiniteError, OnHost, to_numpy
 
 
 def widen(maps: Any) -> Float32Array:
-    """Activations as float32, flushed."""
+    """Return activations as float32, flushed."""
     array, bfloat16 = to_numpy(maps)
     if bfloat16:
         array = (array.astype(np.uint32) << 16).view(np.float32)
@@ -22,8 +22,8 @@ def widen(maps: Any) -> Float32Array:
 
 
 def upsample(maps: Float32Array, y: AxisTable, x: AxisTable) -> Float32Array:
-    """S: maps float32 [..., H, W] → [..., Y, X], bilinear, each operation rounded on its own (spec 1.2, 1.3)."""
-    with np.errstate(over="ignore", invalid="ignore"):  # overflow follows IEEE
+    """Return S: maps float32 [..., H, W] → [..., Y, X], bilinear, each operation rounded on its own (spec 1.2, 1.3)."""
+    with np.errstate(over="ignore", invalid="ignore"):  # overflow follows IEEE 754
         rows = maps[..., x.i0] + x.f * (maps[..., x.i1] - maps[..., x.i0])
         top, bottom = rows[..., y.i0, :], rows[..., y.i1, :]
         result: Float32Array = top + y.f[:, None] * (bottom - top)
@@ -31,9 +31,9 @@ def upsample(maps: Float32Array, y: AxisTable, x: AxisTable) -> Float32Array:
 
 
 def masks(maps: Float32Array, thresholds: Float32Array, y: AxisTable, x: AxisTable) -> BoolArray:
-    """M: on iff S > T and one of the four corner samples > T (spec 1.3).
+    """Return M: on iff S > T and one of the four corner samples > T (spec 1.3).
 
-    maps float32 [..., H, W], thresholds float32 broadcasting against [...]; gives bool [..., Y, X].
+    maps float32 [..., H, W], thresholds float32 broadcasting against [...]; returns bool [..., Y, X].
     """
     t = np.asarray(thresholds, np.float32)[..., None, None]
     above = maps > t
@@ -47,18 +47,18 @@ def masks(maps: Float32Array, thresholds: Float32Array, y: AxisTable, x: AxisTab
 def crop_masks(
     crops: Crops, thresholds: Float32Array, axes: tuple[AxisTable, AxisTable], map_size: tuple[int, int]
 ) -> Iterator[BoolArray]:
-    """M of each crop, bool [Y, X], one after the other."""
+    """Yield M of each crop, bool [Y, X]."""
     starts = crops.starts()
     for crop, (y0, x0, height, width) in enumerate(crops.box.astype(int)):
         t = thresholds[crops.unit[crop]]
-        # Outside the crop nothing exceeds T, and no pixel with a corner there can be on: any such value will do.
+        # Outside the crop nothing exceeds T, and no pixel with a corner there can be on: any value up to T will do.
         full = np.full(map_size, t, np.float32)
         full[y0 : y0 + height, x0 : x0 + width] = crops.values[starts[crop] : starts[crop + 1]].reshape(height, width)
         yield masks(full, t, *axes)
 
 
 def kth_largest(crops: Crops, bounds: Float32Array, rank: int) -> Float32Array:
-    """T, float32 [U]: each unit's ``rank``-th largest value among those above its bound, else the bound (spec 1.1)."""
+    """Return T, float32 [U]: each unit's ``rank``-th largest value above its bound, else the bound (spec 1.1)."""
     unit, values = crops.above(bounds)
     result = bounds.copy()
     for u in range(len(bounds)):
@@ -69,7 +69,7 @@ def kth_largest(crops: Crops, bounds: Float32Array, rank: int) -> Float32Array:
 
 
 def prune(crops: Crops, bounds: Float32Array) -> Crops:
-    """Return the crops cut down to what exceeds higher bounds, dilated by one; without those of which nothing does."""
+    """Return the crops cut down to what exceeds higher bounds, dilated by one; crops where nothing does are dropped."""
     starts, kept = crops.starts(), Crops.empty()
     for crop, (y0, x0, height, width) in enumerate(crops.box.astype(int)):
         values = crops.values[starts[crop] : starts[crop + 1]].reshape(height, width)
@@ -84,7 +84,7 @@ def prune(crops: Crops, bounds: Float32Array) -> Crops:
 
 
 class ReferenceBackend(OnHost):
-    """The definition."""
+    """The definition, as a backend."""
 
     name = "reference"
     threads = 1
