@@ -1,4 +1,4 @@
-"""What a dissection found: in memory, as tables, on disk, and from arrays without a network.
+"""The results of a dissection: in memory, as tables, on disk, and from arrays without a network.
 
 Needs no network and no torch; used by runs, pages, experiments and commands.
 """

@@ -1,4 +1,4 @@
-"""The result of one layer: its counts, thresholds and peaks, and what follows from them."""
+"""The result of one layer: its counts, thresholds and peaks, and all that follows from them."""
 
 from __future__ import annotations
 
@@ -27,14 +27,27 @@ from .tables import UnitRow, UnitTable
 class LayerResult:
     """One dissected layer.
 
-    name        the layer, as asked for
+    name        of the layer, as requested
     counts      I, A, G (spec 1.6)
     thresholds  T, float32 [U]
     vocabulary  the C concepts
-    grid        where the layer's H×W positions sit on the network's input
-    unit_numbers int64 [U]: the units' numbers in the layer, 0, 1, ... unless a subset was asked for
-    peaks       what further questions are answered from; None where thresholds were given
-    null        how high units score by chance, where that was asked (``nd.null``)
+    grid        where the layer's H×W positions lie on the network's input
+    unit_numbers int64 [U]: the units' numbers in the layer, 0, 1, ... unless a subset was requested
+    peaks       what further questions are answered from; None if thresholds were given
+    null        how high units score by chance, once computed (``nd.null``)
+
+    >>> maps = np.array([[[[4, 0], [0, 0]]], [[[0, 0], [0, 3]]]], np.float32)  # [images, units, H, W]
+    >>> labels = np.array([[[7, 0], [0, 0]], [[0, 0], [9, 7]]])  # [images, Y, X], concept numbers
+    >>> layer = nd.score(maps, labels, quantile="1/4", name="conv1")
+    >>> layer
+    LayerResult('conv1': 1 units of 2×2, 1 detectors of 1 concepts)
+    >>> layer.units()[0].label, layer.iou.tolist()
+    ('7', [[1.0, 0.0]])
+    >>> layer.unique_detectors()
+    {'concept': 1}
+    >>> images, maxima = layer.top(unit=0, n=10)
+    >>> images.tolist(), maxima.tolist()
+    ([0, 1], [4.0, 3.0])
     """
 
     name: str
@@ -60,7 +73,7 @@ class LayerResult:
 
     @cached_property
     def chance(self) -> Float64Array:
-        """IoU that a random mask as large as the unit's would reach, float64 [U, C]."""
+        """IoU expected of a random mask as large as the unit's, float64 [U, C] (spec 1.10)."""
         return self.counts.chance(self.vocabulary)
 
     @cached_property
@@ -70,21 +83,21 @@ class LayerResult:
 
     @property
     def table(self) -> UnitTable:
-        """The best concepts of each unit with their areas: what result.csv holds."""
+        """The best concepts of each unit with their areas: the content of result.csv."""
         if self._table is None or self._table[0] is not self.null:
             self._table = self.null, UnitTable.of(self)
         return self._table[1]
 
     def units(self, iou_threshold: float = 0.04) -> list[UnitRow]:
-        """One row a unit, in the order of units: label, category, IoU, chance level, threshold, detector or not."""
+        """Return one row per unit, in the order of units: label, category, IoU, chance level, threshold, detector."""
         return self.table.rows(iou_threshold)
 
     def to_pandas(self) -> Any:
-        """result.csv's columns as a pandas.DataFrame, in the order of units, which count from 0 here."""
+        """Return the columns of result.csv as a pandas.DataFrame, in the order of units, which count from 0 here."""
         return self.table.to_pandas()
 
     def detectors(self, iou_threshold: float = 0.04, count: CountRule = "top_label") -> dict[str, int]:
-        """Units that detect a concept (IoU above the threshold), by category (spec 1.9).
+        """Count the units that detect a concept (IoU above the threshold), by category (spec 1.9).
 
         ``count``: "top_label" counts a unit once, for its overall label; "per_category" once in every
         category whose best label exceeds the threshold, as the paper's published totals do.
@@ -92,20 +105,20 @@ class LayerResult:
         return self.table.detectors(iou_threshold, count)
 
     def unique_detectors(self, iou_threshold: float = 0.04, count: CountRule = "top_label") -> dict[str, int]:
-        """Distinct concepts that are detected, by category (spec 1.9); arguments as for ``detectors``."""
+        """Count the distinct concepts that are detected, by category (spec 1.9); arguments as for ``detectors``."""
         return self.table.unique_detectors(iou_threshold, count)
 
     def top(self, unit: int, n: int = 10) -> tuple[Int64Array, Float32Array]:
-        """Images on which the unit (0-based position) is highest: their indices and maxima, descending.
+        """Return the images on which the unit (0-based position) is highest: their indices and maxima, descending.
 
-        At most as many as exceed its threshold. ArgumentError where no peaks were kept.
+        At most as many as exceed its threshold. Raises ArgumentError if no peaks were kept.
         """
         images, maxima = self.require_peaks().top(unit, n)
-        above = maxima > self.thresholds[unit]  # peaks may have been kept for a larger quantile
+        above = maxima > self.thresholds[unit]  # the peaks may serve a larger quantile
         return images[above], maxima[above]
 
     def require_peaks(self) -> Peaks:
-        """The peaks, or an ArgumentError that says why there are none."""
+        """Return the peaks, or raise an ArgumentError that says why there are none."""
         if self.peaks is None:
             raise ArgumentError(f"layer {self.name!r} has no peaks: thresholds were given, so none were kept")
         return self.peaks
@@ -129,7 +142,7 @@ class LayerResult:
         self.save_null(folder)
 
     def save_null(self, folder: Path) -> None:
-        """Write null.safetensors, where there is a null, and result.csv, whose last columns follow from it."""
+        """Write null.safetensors, if there is a null, and result.csv, whose last columns follow from it."""
         if self.null is not None:
             self.null.save(folder / "null.safetensors")
         else:
@@ -138,7 +151,7 @@ class LayerResult:
 
     @classmethod
     def load(cls, folder: Path, name: str, vocabulary: Vocabulary, grid: Grid) -> LayerResult:
-        """Read what ``save`` wrote. Raises DataError where files are missing, broken or contradict each other."""
+        """Read what ``save`` wrote. Raises DataError if files are missing, broken or inconsistent."""
         path = folder / "counts.safetensors"
         arrays, _ = read_arrays(path)
         try:

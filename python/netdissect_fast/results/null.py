@@ -1,4 +1,4 @@
-"""How sure a unit's label is: the best IoU that units reach on other images' labels, and what follows from it."""
+"""Null scores: the best IoU that units reach on other images' labels, and how sure that makes a label."""
 
 from __future__ import annotations
 
@@ -16,11 +16,19 @@ from ..types import Float64Array
 class Null:
     """Best IoU of every unit over all concepts, float64 [R, U], in R shufflings of images and labels.
 
-    A shuffling gives each image, category by category, the labels of another one that carries the category, so that
-    every area stays and only the meeting of masks and concepts is left to chance.
+    A shuffling gives each image, category by category, the labels of another image that carries the category, so that
+    all areas stay the same and only the overlap of masks and concepts is left to chance.
 
-    held_out  float64 [U]: those of one more shuffling, which is not among the scores: to see how many units pass for
-              detectors where there are none
+    held_out  float64 [U]: the scores of one more shuffling, which is not among ``scores``: to see how many units pass
+              as detectors where there are none
+
+    >>> null = nd.Null(scores=np.array([[0.01, 0.02], [0.03, 0.05]]), held_out=np.array([0.02, 0.01]))
+    >>> null.p_values(np.array([0.2, 0.02])).tolist()  # 1/5 and 4/5: none and three of the four reach them
+    [0.2, 0.8]
+    >>> null.q_values(np.array([0.2, 0.02])).tolist()
+    [0.4, 0.8]
+    >>> null.expected_detectors(iou_threshold=0.04)
+    0.5
     """
 
     scores: Float64Array
@@ -28,21 +36,21 @@ class Null:
 
     @property
     def repeats(self) -> int:
-        """R, how many shufflings."""
+        """R, the number of shufflings."""
         return len(self.scores)
 
     def p_values(self, observed: Float64Array) -> Float64Array:
-        """float64 [U]: (1 + null scores ≥ the unit's) / (1 + R·U), the nulls of all units pooled.
+        """Return p, float64 [U]: (1 + null scores ≥ the unit's) / (1 + R·U), nulls of all units pooled.
 
-        The pool makes small p possible: R nulls of one unit alone never give less than 1/(1+R). It asks how often
-        any unit of this layer would score so high by chance.
+        Pooling makes small p possible: with the R nulls of one unit alone, p is at least 1/(1+R). p says how often any
+        unit of this layer would score as high by chance.
         """
         pool = np.sort(self.scores.reshape(-1))
         reached = len(pool) - np.searchsorted(pool, observed, "left")
         return np.asarray((1 + reached) / (1 + len(pool)), np.float64)
 
     def q_values(self, observed: Float64Array) -> Float64Array:
-        """float64 [U]: p by Benjamini and Hochberg (1995) over units: the share of chance among all units as good."""
+        """Return q, float64 [U]: p by Benjamini and Hochberg (1995): the share of chance among units as good."""
         p = self.p_values(observed)
         if not len(p):
             return p
@@ -53,7 +61,7 @@ class Null:
         return np.minimum(q, 1.0)
 
     def expected_detectors(self, iou_threshold: float = 0.04) -> float:
-        """How many units pass the IoU threshold by chance: the mean over shufflings."""
+        """Return how many units exceed the IoU threshold by chance: the mean over shufflings."""
         return float((self.scores > iou_threshold).sum(axis=1).mean()) if len(self.scores) else 0.0
 
     def save(self, path: Path) -> None:
@@ -62,7 +70,7 @@ class Null:
 
     @classmethod
     def load(cls, path: Path, units: int) -> Null:
-        """Read what ``save`` wrote. DataError where it is missing, broken or of another number of units."""
+        """Read what ``save`` wrote. Raises DataError if it is missing, broken or has a different number of units."""
         arrays, _ = read_arrays(path)
         try:
             null = cls(arrays["scores"], arrays["held_out"])

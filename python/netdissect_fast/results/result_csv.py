@@ -1,4 +1,4 @@
-"""Reading anybody's result.csv as a table of units."""
+"""Reader of anybody's result.csv, as a table of units."""
 
 from __future__ import annotations
 
@@ -16,10 +16,27 @@ from .tables import _FIELDS, _SURE, _TAIL, UnitTable
 
 
 def compare_csv(path: str | Path) -> UnitTable:
-    """Read anybody's NetDissect result.csv, NetDissect-Lite's tally.csv or ours, to be shown beside other results.
+    r"""Read anybody's NetDissect result.csv, NetDissect-Lite's tally.csv or ours, to be shown beside other results.
 
-    Categories come in the order of the file's columns; numbers, also IoU, are taken as they stand in it. A category's
-    empty label is no label, whatever its IoU. Raises DataError, with the line, for a file that is not such a table.
+    Categories are in the order of the file's columns; all numbers, including IoU, are taken from the file, not
+    recomputed. An empty label means none, whatever its IoU. Raises DataError, with the line, if the file is not such a
+    table.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     path = Path(folder, "tally.csv")
+    ...     _ = path.write_text(
+    ...         "unit,object-label,object-truth,object-activation,object-intersect,object-iou\n"
+    ...         "2,dog,40,30,14,0.25\n"
+    ...         "1,cat,60,20,2,0.0256\n"
+    ...     )
+    ...     table = nd.compare_csv(path)
+    >>> table
+    UnitTable('tally': 2 units; object)
+    >>> [(row.unit, row.label, row.iou) for row in table.rows()]
+    [(0, 'cat', 0.0256), (1, 'dog', 0.25)]
+    >>> table.detectors(iou_threshold=0.04)
+    {'object': 1}
     """
     table = read_table(Path(path), ("unit",))
     categories = tuple(name.removesuffix("-label") for name in table.columns if name.endswith("-label"))
@@ -73,7 +90,7 @@ def _whole(table: Table, line: int, cells: list[str], column: str) -> int:
 
 
 def _unknown(table: Table, row: tuple[int, list[str]], column: str) -> float:
-    """One of our own columns, which may be negative; NaN where the file does not have it."""
+    """Return one of our own columns, which may be negative; NaN if the file does not have it."""
     text = table.text(row[1], column)
     try:
         return float(text) if text else math.nan
@@ -82,7 +99,7 @@ def _unknown(table: Table, row: tuple[int, list[str]], column: str) -> float:
 
 
 def _vocabulary(labels: list[list[str]], categories: tuple[str, ...]) -> tuple[Vocabulary, Any]:
-    """The labels that occur, as a vocabulary, and each as its column, int32 [U, categories]; −1 for none."""
+    """Return the labels that occur as a vocabulary, and the column of each, int32 [U, categories]; −1 for none."""
     found = sorted({(c, name) for row in labels for c, name in enumerate(row) if name})
     column = {key: i for i, key in enumerate(found)}
     vocabulary = Vocabulary(

@@ -1,4 +1,4 @@
-"""Results: what a dissection found, layer by layer; kept in memory, saved to a folder, loaded from one."""
+"""The result of a run, layer by layer: in memory, saved to a folder, loaded from one."""
 
 from __future__ import annotations
 
@@ -18,14 +18,25 @@ from .layer_result import LayerResult
 if TYPE_CHECKING:
     from ..data.dataset import ConceptDataset
 
-FORMAT = 1  # of the result folder; raised when older readers would misread it
+FORMAT = 1  # of the result folder; increased when older readers would misread it
 
 
 @dataclass(repr=False)
 class Dissection(Mapping[str, LayerResult]):
     """The layers dissected in one run, by name; ``run`` holds its settings, versions, data set and timings.
 
-    data   the images and labels, where they are at hand; not saved
+    data   the images and labels, if at hand; not saved
+
+    >>> maps = np.array([[[[4, 0], [0, 0]]], [[[0, 0], [0, 3]]]], np.float32)
+    >>> labels = np.array([[[7, 0], [0, 0]], [[0, 0], [9, 7]]])
+    >>> result = nd.Dissection({"conv1": nd.score(maps, labels, quantile="1/4", name="conv1")})
+    >>> result
+    Dissection(a network: LayerResult('conv1': 1 units of 2×2, 1 detectors of 1 concepts))
+    >>> [(name, layer.unique_detectors()) for name, layer in result.items()]
+    [('conv1', {'concept': 1})]
+    >>> result["conv2"]
+    Traceback (most recent call last):
+    netdissect_fast.errors.ArgumentError: layer 'conv2' was not dissected; the result has 'conv1'
     """
 
     layers: dict[str, LayerResult]
@@ -60,7 +71,7 @@ class Dissection(Mapping[str, LayerResult]):
         return next(iter(self.layers.values())).vocabulary
 
     def to_pandas(self) -> Any:
-        """The tables of all layers as one pandas.DataFrame, with the layer's name as first column."""
+        """Return the tables of all layers as one pandas.DataFrame, with the layer's name as the first column."""
         if not self.layers:
             raise ArgumentError("the result has no layers")
         pandas = require("pandas", "pandas")
@@ -71,12 +82,12 @@ class Dissection(Mapping[str, LayerResult]):
     def save(self, out: str | Path) -> None:
         """Write the result folder (spec 6); run.json last, so that a folder with one is complete.
 
-        The same run gives the same bytes, but for timings.json.
+        The same run writes the same bytes, except for timings.json.
         """
         out = Path(out)
-        remove_file(out / "run.json")  # files of an older result and of this one must never pass for one result
+        remove_file(out / "run.json")  # a mixture of an older result and this one must never look complete
         folders = layer_folders(self.layers)
-        with ThreadPoolExecutor() as pool:  # most of the time is waiting for the disk
+        with ThreadPoolExecutor() as pool:  # most of the time is spent waiting for the disk
             list(pool.map(lambda name: self.layers[name].save(out / folders[name]), folders))
         layers = {
             name: {"folder": folders[name], "units": len(layer.thresholds), "grid": layer.grid.to_json()}
@@ -97,7 +108,7 @@ class Dissection(Mapping[str, LayerResult]):
 
 
 def layer_folders(names: Mapping[str, object]) -> dict[str, str]:
-    """A folder name for each layer: its own name, with what file systems dislike replaced."""
+    """Return a folder name for each layer: its own name, with what file systems dislike replaced."""
     folders: dict[str, str] = {}
     taken = {"run.json", "timings.json", "parts", "report"}  # some file systems ignore case
     for name in names:
@@ -112,7 +123,19 @@ def layer_folders(names: Mapping[str, object]) -> dict[str, str]:
 def load(out: str | Path) -> Dissection:
     """Read a result folder that ``Dissection.save`` (or ``dissect(out=...)``) wrote.
 
-    Raises DataError where a file is missing, broken or from a later format.
+    Raises DataError if a file is missing, broken or from a later format.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> maps = np.array([[[[4, 0], [0, 0]]], [[[0, 0], [0, 3]]]], np.float32)
+    >>> layer = nd.score(maps, np.array([[[7, 0], [0, 0]], [[0, 0], [9, 7]]]), quantile="1/4")
+    >>> with TemporaryDirectory() as folder:
+    ...     nd.Dissection({"conv1": layer}).save(folder)
+    ...     files = sorted(path.relative_to(folder).as_posix() for path in Path(folder).rglob("*.*"))
+    ...     result = nd.load(folder)
+    >>> files
+    ['conv1/counts.safetensors', 'conv1/peaks/peaks.safetensors', 'conv1/result.csv', 'run.json']
+    >>> result["conv1"].units() == layer.units()
+    True
     """
     path = Path(out) / "run.json"
     run = read_json(path)
@@ -123,7 +146,7 @@ def load(out: str | Path) -> Dissection:
         names, categories = tuple(words["names"]), tuple(words["categories"])
         if not all(isinstance(name, str) for name in names + categories):
             raise DataError(path, "a name in the vocabulary is not text")
-        "".join((*names, *categories, *run["layers"])).encode()  # half a surrogate pair could never be written
+        "".join((*names, *categories, *run["layers"])).encode()  # half a surrogate pair could not be written again
         vocabulary = Vocabulary(words["numbers"], names, words["category"], categories)
         layers = {}
         for name, layer in run.pop("layers").items():

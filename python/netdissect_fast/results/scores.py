@@ -1,4 +1,4 @@
-"""Scoring: from peaks or activations and labels to a LayerResult. No network, no torch."""
+"""Scoring: from peaks or activations, and labels, to a LayerResult. No network, no torch."""
 
 from __future__ import annotations
 
@@ -34,7 +34,16 @@ def score_peaks(
     """Score peaks against labels of the same images, without the network.
 
     ``quantile``: any up to the one the peaks were kept for. ``labels`` may be of other concepts, as long as they are
-    labels of the same N images. Raises ArgumentError where they are not as many.
+    labels of the same N images. Raises ArgumentError if the numbers of images differ.
+
+    >>> maps = np.array([[[[4, 0], [0, 0]]], [[[0, 0], [0, 3]]]], np.float32)
+    >>> layer = nd.score(maps, np.array([[[7, 0], [0, 0]], [[0, 0], [9, 7]]]), quantile="1/4")
+    >>> words = nd.Vocabulary([1], ("sky",), [0], ("object",))
+    >>> sky = nd.PackedLabels.pack([nd.ImageLabels(np.ones((1, 2, 2))), nd.ImageLabels(np.zeros((1, 2, 2)))], words)
+    >>> nd.score_peaks(layer.require_peaks(), layer.grid, sky, words).iou.tolist()  # 1 of 4 pixels
+    [[0.25]]
+    >>> nd.score_peaks(layer.require_peaks(), layer.grid, sky, words, quantile="1/8").thresholds.tolist()
+    [3.0]
     """
     if len(labels) != peaks.images:
         raise ArgumentError(f"the peaks cover {peaks.images} images, the labels {len(labels)}")
@@ -58,7 +67,7 @@ def score(
     threads: int | None = None,
     name: str = "layer",
 ) -> LayerResult:
-    """Dissect activations that are already there; works without torch.
+    """Dissect existing activations; works without torch.
 
     Parameters
     ----------
@@ -74,7 +83,7 @@ def score(
         the top fraction of each unit's activations that counts as active, or the thresholds themselves,
         [U]: then no peaks are kept.
     alignment, input_size :
-        where the H×W positions sit on the image: "half_pixel", "align_corners", or (stride, offset) in pixels of
+        where the H×W positions lie on the image: "half_pixel", "align_corners", or (stride, offset) in pixels of
         ``input_size`` (default: the first image's label size).
     category_rule :
         "image" (spec 1.5) or "none": areas over all images.
@@ -89,6 +98,20 @@ def score(
         for arguments that do not fit together.
     ActivationError
         for NaN or infinite activations.
+
+    Examples
+    --------
+    Two images, one unit, two concepts; the unit is active on the top quarter of its activations:
+
+    >>> maps = np.array([[[[4, 0], [0, 0]]], [[[0, 0], [0, 3]]]], np.float32)  # [images, units, H, W]
+    >>> labels = np.array([[[7, 0], [0, 0]], [[0, 0], [9, 7]]])  # [images, Y, X], concept numbers
+    >>> words = nd.Vocabulary([7, 9], ("car", "street"), [0, 1], ("object", "scene"))
+    >>> layer = nd.score(maps, labels, words, quantile="1/4")
+    >>> layer.thresholds.tolist(), layer.iou.tolist()
+    ([0.0], [[1.0, 0.0]])
+    >>> unit = layer.units()[0]
+    >>> unit.label, unit.category, unit.detector
+    ('car', 'object', True)
     """
     if getattr(activations, "ndim", None) == 2:
         activations = activations[:, :, None, None]

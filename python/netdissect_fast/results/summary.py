@@ -1,4 +1,4 @@
-"""A result in a few lines of text, and as JSON."""
+"""Summaries of a result: a few lines of text, and JSON."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .run_result import Dissection
 
 
 def layer_text(layer: LayerResult, iou_threshold: float = 0.04, best: int = 10) -> str:
-    """Detectors and unique detectors by category, and the best units, as a table for a terminal."""
+    """Return detectors and unique detectors by category, and the best units, as a table for a terminal."""
     detectors, unique = layer.detectors(iou_threshold), layer.unique_detectors(iou_threshold)
     grid, units = layer.grid, layer.units(iou_threshold)
     wide = max(12, *(len(name) + 2 for name in detectors))
@@ -31,7 +31,7 @@ def layer_text(layer: LayerResult, iou_threshold: float = 0.04, best: int = 10) 
 
 
 def result_text(result: Dissection, folder: Path | None, iou_threshold: float = 0.04) -> str:
-    """All layers, how long the run took and, where it was written, what may come next."""
+    """Return the text of all layers, the seconds the run took and, if it was written, the command to run next."""
     layers = [layer_text(layer, iou_threshold) for layer in result.values()]
     seconds = ", ".join(f"{name} {value:.1f}" for name, value in result.run["timings"].items())
     lines = [f"{result.run['data']['images']} images; seconds: {seconds}"]
@@ -41,7 +41,7 @@ def result_text(result: Dissection, folder: Path | None, iou_threshold: float = 
 
 
 def _data_option(run: dict[str, Any]) -> str:
-    """What a report has to be told of a data set that a function of the user's gave."""
+    """Return the ``--data`` option that a report needs if a function of the user's returned the data set."""
     source = run["data"].get("source")
     while isinstance(source, dict) and isinstance(source.get("of"), dict):
         source = source["of"]
@@ -49,7 +49,7 @@ def _data_option(run: dict[str, Any]) -> str:
 
 
 def result_json(result: Dissection, iou_threshold: float = 0.04) -> dict[str, Any]:
-    """The same, and every unit, for programs."""
+    """Return the same, and every unit, for programs."""
     return {
         "run": result.run,
         "layers": {

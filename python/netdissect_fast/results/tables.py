@@ -1,4 +1,4 @@
-"""Tables of units: one row a unit, as NetDissect's result.csv, JSON, pandas or Parquet."""
+"""Tables of units: one row per unit, as NetDissect's result.csv, JSON, pandas or Parquet."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ if TYPE_CHECKING:
 _HEAD = ("unit", "category", "label", "score")
 _FIELDS = ("label", "truth", "activation", "intersect", "iou")
 _TAIL = ("threshold", "chance")  # ours, after NetDissect's columns
-_SURE = ("p", "q")  # after these, where a null was asked for
+_SURE = ("p", "q")  # after these, if a null was computed
 
 
 class UnitRow(NamedTuple):
     """One unit: its number (0-based), overall label and category ("" = none), and how good the label is.
 
-    iou of the label; chance: the IoU a random mask of the same size would reach; threshold: T; detector: IoU
-    above the IoU threshold; q: the share of chance among units as good (``Null``), NaN where it was not asked.
+    iou: of the label; chance: the IoU expected of a random mask of the same size; threshold: T; detector: whether the
+    IoU exceeds the IoU threshold; q: the share of chance among units as good (``Null``), NaN if it was not computed.
     """
 
     unit: int
@@ -48,7 +48,7 @@ class UnitRow(NamedTuple):
 
 @dataclass(frozen=True)
 class UnitTable:
-    """The best concept of every unit in every category: what a result.csv holds.
+    """The best concept of every unit in every category: the content of a result.csv.
 
     name        of the layer, or of the file
     vocabulary  names and categories of the concepts
@@ -56,8 +56,16 @@ class UnitTable:
     labels      the best concept of each unit in each category, and its IoU
     truth, activation, intersection   int64 [U, categories]: pixels of that concept, of the unit's mask in images that
                 carry the category, and of both together
-    threshold, chance   float64 [U]: T, and the chance level of the overall label; NaN where a file does not tell
-    p, q        float64 [U]: how likely chance scores as high (``Null``); None where it was not asked
+    threshold, chance   float64 [U]: T, and the chance level of the overall label; NaN if a file does not have it
+    p, q        float64 [U]: how likely chance scores as high (``Null``); None if it was not computed
+
+    >>> maps = np.array([[[[4, 0], [0, 0]]], [[[0, 0], [0, 3]]]], np.float32)
+    >>> words = nd.Vocabulary([7, 9], ("car", "street"), [0, 0], ("object",))
+    >>> table = nd.score(maps, np.array([[[7, 0], [0, 0]], [[0, 0], [9, 7]]]), words, quantile="1/4").table
+    >>> table.detected()
+    {('object', 'car'): 1}
+    >>> table.columns[:4], table.to_csv().splitlines()[1]
+    (['unit', 'category', 'label', 'score'], '1,object,car,1.0,car,2,2,2,1.0,0.0,0.14285714285714285')
     """
 
     name: str
@@ -80,7 +88,7 @@ class UnitTable:
 
     @classmethod
     def of(cls, layer: LayerResult) -> UnitTable:
-        """The table of a dissected layer."""
+        """Return the table of a dissected layer."""
         labels, counts = layer.labels, layer.counts
         units = np.arange(len(layer.thresholds))
         known = labels.concept >= 0
@@ -107,11 +115,11 @@ class UnitTable:
 
     @cached_property
     def ranked(self) -> Int64Array:
-        """Positions of the units by descending IoU of the overall label, ties to the smaller unit; int64 [U]."""
+        """Positions of the units by descending IoU of the overall label; ties go to the smaller unit; int64 [U]."""
         return np.lexsort((self.unit, -self.top[2])).astype(np.int64)
 
     def rows(self, iou_threshold: float = 0.04) -> list[UnitRow]:
-        """One row a unit, in the order of units."""
+        """Return one row per unit, in the order of units."""
         names, categories = self.vocabulary.names, self.vocabulary.categories
         return [
             UnitRow(
@@ -128,20 +136,21 @@ class UnitTable:
         ]
 
     def detectors(self, iou_threshold: float = 0.04, count: CountRule = "top_label") -> dict[str, int]:
-        """Units that detect a concept, by category; see ``LayerResult.detectors``."""
+        """Count the units that detect a concept, by category; see ``LayerResult.detectors``."""
         return self._by_category(detectors(self.labels, iou_threshold, count))
 
     def unique_detectors(self, iou_threshold: float = 0.04, count: CountRule = "top_label") -> dict[str, int]:
-        """Distinct concepts that are detected, by category; see ``LayerResult.unique_detectors``."""
+        """Count the distinct concepts that are detected, by category; see ``LayerResult.unique_detectors``."""
         return self._by_category(unique_detectors(self.labels, iou_threshold, count))
 
     def _by_category(self, numbers: Int64Array) -> dict[str, int]:
         return dict(zip(self.vocabulary.categories, numbers.tolist(), strict=True))
 
     def detected(self, iou_threshold: float = 0.04) -> dict[tuple[str, str], int]:
-        """(category, concept) → units whose overall label it is with an IoU above the threshold; most units first.
+        """Count the units that detect each concept: (category, concept) → units whose overall label it is.
 
-        Within a category in the data set's order: the bars of the paper's figures.
+        Only labels with an IoU above the threshold. Categories are in the data set's order; within a category the
+        concept with most units comes first: the bars of the paper's figures.
         """
         found: dict[tuple[str, str], int] = {}
         for row in self.rows(iou_threshold):
@@ -152,12 +161,12 @@ class UnitTable:
 
     @property
     def columns(self) -> list[str]:
-        """Names of result.csv's columns."""
+        """Names of the columns of result.csv."""
         by_category = [f"{category}-{field}" for category in self.vocabulary.categories for field in _FIELDS]
         return [*_HEAD, *by_category, *_TAIL, *(() if self.q is None else _SURE)]
 
     def records(self) -> list[dict[str, Any]]:
-        """One dict a unit, in the order of units, with result.csv's columns; ``unit`` counts from 0 here."""
+        """Return one dict per unit, in the order of units, with result.csv's columns; ``unit`` counts from 0 here."""
         names, categories = self.vocabulary.names, self.vocabulary.categories
         columns = [(f"{category}-{field}", c, field) for c, category in enumerate(categories) for field in _FIELDS]
         pixels = {"truth": self.truth, "activation": self.activation, "intersect": self.intersection}
@@ -179,7 +188,7 @@ class UnitTable:
         ]
 
     def to_csv(self) -> str:
-        """NetDissect's result.csv (spec 6.2): units from 1, by descending score; our own columns at the end."""
+        """Return NetDissect's result.csv (spec 6.2): units from 1, by descending score; our own columns at the end."""
         records = self.records()
         text = io.StringIO()
         writer = csv.DictWriter(text, self.columns, lineterminator="\n")
@@ -188,7 +197,7 @@ class UnitTable:
         return text.getvalue()
 
     def to_json(self) -> str:
-        """A JSON list of ``records``; what is unknown (NaN) as null."""
+        """Return a JSON list of ``records``, with null for what is unknown (NaN)."""
         records = [
             {name: None if isinstance(v, float) and not math.isfinite(v) else v for name, v in record.items()}
             for record in self.records()
@@ -196,14 +205,14 @@ class UnitTable:
         return json.dumps(records, ensure_ascii=False, indent=1) + "\n"
 
     def to_pandas(self) -> Any:
-        """A pandas.DataFrame of ``records``. MissingExtra without pandas."""
+        """Return a pandas.DataFrame of ``records``. Raises MissingExtra without pandas."""
         return require("pandas", "pandas").DataFrame(self.records(), columns=self.columns)
 
     def save(self, path: str | Path) -> None:
-        """Write the table, atomically, in the format of the name: .csv, .json or .parquet.
+        """Write the table, atomically, in the format that the name ends in: .csv, .json or .parquet.
 
-        Raises ArgumentError for another name, OutputError where it cannot be written, MissingExtra where Parquet
-        needs packages that are not installed.
+        Raises ArgumentError for any other name, OutputError if it cannot be written, MissingExtra if Parquet needs
+        packages that are not installed.
         """
         path = Path(path)
         if path.suffix not in (".csv", ".json", ".parquet"):
