@@ -1,4 +1,4 @@
-"""The network: its layers by name, activations out of a forward pass, loading it from files.
+"""The network: its layers by name, its activations during a forward pass, loading it from files.
 
-Knows nothing of images, labels or results; used by data (labels from a network), runs, experiments and commands.
+Independent of images, labels and results; used by data (labels from a network), runs, experiments and commands.
 """

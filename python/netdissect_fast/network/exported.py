@@ -1,7 +1,7 @@
-"""Reading a network saved by ``torch.export.save`` (.pt2) without letting the file run code.
+"""Reader of networks saved by ``torch.export.save`` (.pt2) that lets no code in the file run.
 
 torch's own reader unpickles what the archive holds and evaluates its size expressions as Python: a planted payload runs
-(torch 2.13). So the archive is looked through first, and refused unless it holds only tensors, size expressions and
+(torch 2.13). So the archive is inspected first, and refused unless it holds only tensors, size expressions and
 registered operators.
 """
 
@@ -32,10 +32,10 @@ _ARITHMETIC = re.compile(
 
 
 def load_exported(path: Path) -> nn.Module:
-    """Load a .pt2 as a module whose submodules have the names that they had in the network that was exported.
+    """Load a .pt2 as a module whose submodules have the same names as in the exported network.
 
-    The module's ``static_batch_size`` is the batch size where the export fixed one; its ``input_size`` is
-    (channels, height, width). Raises ModelError where the file cannot be read, is not an exported network in
+    The module's ``static_batch_size`` is the batch size if the export fixed one, else None; its ``input_size`` is
+    (channels, height, width). Raises ModelError if the file cannot be read, is not an exported network in
     evaluation mode with one batch of images as its input, or could run code.
     """
     import torch
@@ -43,7 +43,7 @@ def load_exported(path: Path) -> nn.Module:
     _require_harmless(path)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch's reader uses what torch deprecates
+            warnings.simplefilter("ignore")  # torch's reader uses what torch itself deprecates
             program = torch.export.load(path)
             _require_evaluation_mode(path, program)
             module: nn.Module = torch.export.unflatten(program)
@@ -62,7 +62,7 @@ def load_exported(path: Path) -> nn.Module:
 
 
 def _input_shape(path: Path, program: ExportedProgram) -> tuple[Any, ...]:
-    """Shape [B, C, Y, X] of the one input; a size that is not an int may vary."""
+    """Return the shape [B, C, Y, X] of the only input; a size that is not an int may vary."""
     names = program.graph_signature.user_inputs
     values = [node.meta.get("val") for node in program.graph.nodes if node.op == "placeholder" and node.name in names]
     shapes = [tuple(value.shape) if hasattr(value, "shape") else () for value in values]
@@ -75,7 +75,7 @@ def _input_shape(path: Path, program: ExportedProgram) -> tuple[Any, ...]:
 
 
 def _require_evaluation_mode(path: Path, program: ExportedProgram) -> None:
-    """Refuse dropout and batch statistics that the export has frozen as they are while training."""
+    """Refuse dropout and batch statistics that the export froze in training mode."""
     training = {"aten::dropout": 2, "aten::alpha_dropout": 2, "aten::feature_dropout": 2, "aten::batch_norm": 5}
     for node in program.graph.nodes:
         name = getattr(getattr(node.target, "_schema", None), "name", None)
@@ -86,11 +86,11 @@ def _require_evaluation_mode(path: Path, program: ExportedProgram) -> None:
 
 
 def _require_harmless(path: Path) -> None:
-    """Look through the archive; ModelError where something in it is, or could be, code."""
+    """Inspect the archive. Raises ModelError if anything in it is, or could be, code."""
     try:
         with zipfile.ZipFile(path) as archive:
             size = sum(member.file_size for member in archive.infolist())
-            if size > 20 * path.stat().st_size:  # torch packs nothing
+            if size > 20 * path.stat().st_size:  # torch does not compress
                 raise ModelError(f"{path}: would unpack to {size} bytes, far more than torch.export.save writes")
             names = [name.partition("/")[2] or name for name in archive.namelist()]
             if len(set(names)) != len(names) or not any(name.endswith(".json") for name in names):
@@ -101,7 +101,7 @@ def _require_harmless(path: Path) -> None:
                 _require_harmless_member(path, archive, name)
     except ModelError:
         raise
-    except Exception as error:  # whatever is made of hostile bytes
+    except Exception as error:  # hostile bytes may raise anything
         raise ModelError(f"{path}: not a network saved by torch.export.save: {shortened(error)}") from error
 
 
@@ -148,7 +148,7 @@ def _is_operator(name: str) -> bool:
 
 
 def _items(value: Any) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield (key, the dict it stands in) for every key at any depth."""
+    """Yield (key, the dict that has it) for every key at any depth."""
     stack = [value]
     while stack:
         value = stack.pop()

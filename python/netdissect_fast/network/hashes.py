@@ -30,7 +30,7 @@ def model_hash(model: nn.Module) -> str:
 
 
 def tensor_bytes(tensor: Any) -> memoryview:
-    """The bytes of a tensor of any dtype on any device, in C order."""
+    """Return the bytes of a tensor of any dtype on any device, in C order."""
     import torch
 
     values: memoryview = tensor.detach().cpu().reshape(-1).contiguous().view(torch.uint8).numpy().data
@@ -38,7 +38,7 @@ def tensor_bytes(tensor: Any) -> memoryview:
 
 
 def describe(value: Any) -> str:
-    """A setting as text that is the same in every process: functions by name and code, arrays by their bytes."""
+    """Return a setting as text that is the same in every process: functions by name and code, arrays by bytes."""
     if isinstance(value, Mapping):
         return "{" + ", ".join(f"{key}: {describe(item)}" for key, item in value.items()) + "}"
     if isinstance(value, set | frozenset):
@@ -61,12 +61,12 @@ def describe(value: Any) -> str:
 
 
 def plain(value: Any) -> str:
-    """Its repr without addresses."""
+    """Return its repr without addresses."""
     return re.sub(r" at 0x[0-9a-fA-F]+", "", repr(value))
 
 
 def short_hash(text: str | bytes) -> str:
-    """The first 16 digits of a SHA-256."""
+    """Return the first 16 hexadecimal digits of the SHA-256."""
     return hashlib.sha256(text if isinstance(text, bytes) else text.encode()).hexdigest()[:16]
 
 
@@ -79,7 +79,7 @@ def _constant(part: Any) -> str:
 
 
 def _bound(function: types.FunctionType) -> list[Any]:
-    """Defaults, enclosed variables, global networks; of enclosed functions, which may enclose this one, the code."""
+    """Return defaults, enclosed variables, global networks; of enclosed functions, which may enclose it, the code."""
     enclosed = []
     for cell in function.__closure__ or ():
         try:

@@ -1,6 +1,6 @@
-"""Watching layers of a running network: activations are handed over inside the forward hook, nothing is kept.
+"""Watching the layers of a running network: activations are consumed inside the forward hook, nothing is kept.
 
-Consuming inside the hook makes the numbers true: an in-place ReLU right after the layer would overwrite them.
+Consuming them inside the hook is what makes them correct: an in-place ReLU right after the layer would overwrite them.
 """
 
 from __future__ import annotations
@@ -51,9 +51,9 @@ def watch(
 ) -> Iterator[Watch]:
     """Watch layers of a network.
 
-    Used as ``with watch(model, layers, consume) as run:`` and then ``run(batch)`` for each batch. Each
-    ``run(batch)`` is one forward pass in evaluation mode without gradients. On the way out the model is as it
-    was found, also after an exception: hooks, the training flag of every submodule, grad mode, torch's random
+    Use ``with watch(model, layers, consume) as run:`` and then ``run(batch)`` for each batch. Each
+    ``run(batch)`` is one forward pass in evaluation mode without gradients. On exit the model is left as it was
+    found, also after an exception: hooks, the training flag of every submodule, grad mode, torch's random
     state. Networks inside DataParallel or torch.compile are run as the plain network inside, on one device.
 
     Parameters
@@ -63,25 +63,34 @@ def watch(
     layers :
         see ``resolve_layers``.
     consume :
-        called as ``consume(name, maps)`` once a layer and forward pass, in the order in which the
+        called as ``consume(name, maps)`` once per layer and forward pass, in the order in which the
         layers run, inside the forward hook. ``maps`` is [B, U, H, W], float32, float16 or bfloat16,
-        contiguous or channels_last, without gradient, and shares memory with the network: read it, do not
-        keep or change it. What it raises comes out of ``run`` unchanged.
+        contiguous or channels_last, without gradient, and shares memory with the network: read it, but do not
+        keep or change it. ``run`` raises what it raises, unchanged.
     transform :
         function or nn.Module from [B, K, H, W] to [B, U, H, W], such as a rotation or a sparse
         autoencoder's encoder; or a dict of them by reported layer name. A dict of several for one layer, as in
-        ``{"layer4": {"plain": None, "rotated": turn}}``, gives as many: "layer4 plain" and "layer4 rotated".
+        ``{"layer4": {"plain": None, "rotated": turn}}``, reports each: "layer4 plain" and "layer4 rotated".
     tokens :
-        how [B, T, D] outputs (and [B, H, W, C] ones) become maps, where it cannot be inferred; or a dict
+        how [B, T, D] outputs (and [B, H, W, C] ones) become maps, if it cannot be inferred; or a dict
         by reported layer name.
 
     Raises
     ------
     LayerError
-        On entering: a layer that cannot be found. In ``run``: a layer that did not run, ran twice, or gave something
-        that is not [B, U, H, W], [B, U] or [B, T, D] of floats, or another shape than in the batch before.
+        On entry: a layer that cannot be found. In ``run``: a layer that did not run, ran twice, or returned something
+        that is not [B, U, H, W], [B, U] or [B, T, D] of floats, or a different shape than in the batch before.
     ModelError
-        In ``run``: the model itself raised, or wants another batch size.
+        In ``run``: the model itself raised, or takes a different batch size.
+
+    Examples
+    --------
+    >>> import torch
+    >>> model = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), torch.nn.ReLU(), torch.nn.MaxPool2d(2))
+    >>> with nd.watch(model, {"0": "conv1", "2": "pool1"}, lambda name, maps: print(name, list(maps.shape))) as run:
+    ...     _ = run(torch.zeros(2, 3, 8, 8))
+    conv1 [2, 8, 6, 6]
+    pool1 [2, 8, 3, 3]
     """
     import torch
 
@@ -99,12 +108,12 @@ def watch(
 
 @contextmanager
 def evaluating(*networks: nn.Module) -> Iterator[None]:
-    """Inside, networks are in evaluation mode and run uncompiled; afterwards all training flags are as they were."""
+    """Put networks in evaluation mode, run uncompiled, inside; restore all training flags afterwards."""
     import torch
 
     flags = [(module, module.training) for network in networks for module in network.modules()]
     with ExitStack() as undo:
-        if "torch._dynamo" in sys.modules:  # compiled parts skip hooks that came after their compilation
+        if "torch._dynamo" in sys.modules:  # compiled parts skip hooks registered after their compilation
             undo.enter_context(torch.compiler.set_stance("force_eager"))
         try:
             for network in networks:
@@ -116,7 +125,7 @@ def evaluating(*networks: nn.Module) -> Iterator[None]:
 
 
 def outputs(model: nn.Module, batch: Tensor) -> Any:
-    """What the plain network gives for a batch [B, C, Y, X], padded where it wants that; ModelError where it raises."""
+    """Return the plain network's output for a batch [B, C, Y, X], padded if needed. Raises ModelError if it raises."""
     try:
         return unwrap(model)(pad_batch(model, batch))
     except NetDissectError:
@@ -142,15 +151,15 @@ class Watch:
         self._shapes: dict[str, tuple[int, ...]] = {}
         self._calls: dict[str, int] = {}
         self._batch: Tensor | None = None  # the one running now; hooks do nothing outside a run
-        self._images = 0  # real ones in it, padding left out
+        self._images = 0  # in it, without padding
         self._thread = 0  # that runs it
         self._failure: Exception | None = None
 
     def __call__(self, batch: Tensor, images: Sequence[str] = ()) -> Any:
         """Run the network on ``batch`` [B, C, Y, X] and return its output.
 
-        ``images`` are the names of the B images, for messages. A network with a static batch size is given a
-        padded batch; ``consume`` still sees B maps, the output has the padded size.
+        ``images`` are the names of the B images, for messages. A network with a static batch size gets a
+        padded batch; ``consume`` still sees B maps, but the output has the padded size.
         """
         import torch
 
@@ -165,7 +174,7 @@ class Watch:
                 raise _model_error(error, batch, images) from error
         finally:
             self._batch = None
-        if self._failure is not None:  # from a hook: as it is, also where the model's own code wrapped or ate it
+        if self._failure is not None:  # from a hook: unchanged, even if the model's own code wrapped or swallowed it
             raise self._failure
         self._require_all_ran()
         return output
@@ -228,7 +237,7 @@ class Watch:
 
 
 def static_batch_size(model: nn.Module) -> int | None:
-    """Return ``model.static_batch_size``, the one batch size the model takes; None where any will do."""
+    """Return ``model.static_batch_size``, the only batch size the model takes; None if any will do."""
     size = getattr(unwrap(model), "static_batch_size", None)
     return size if isinstance(size, int) else None
 
@@ -250,7 +259,7 @@ def pad_batch(model: nn.Module, batch: Tensor) -> Tensor:
 
 
 def views_of(transform: Any, layers: Iterable[str]) -> dict[str, dict[str, Any]]:
-    """What is reported of each layer: name → transform, None for the layer as it is. LayerError for unknown layers."""
+    """Return what is reported of each layer: name → transform, None for the layer itself. LayerError if unknown."""
     given = _by_layer(transform, layers)
     return {
         layer: {f"{layer} {name}": view for name, view in given[layer].items()}
@@ -261,7 +270,7 @@ def views_of(transform: Any, layers: Iterable[str]) -> dict[str, dict[str, Any]]
 
 
 def _by_layer(option: Any, layers: Iterable[str]) -> dict[str, Any]:
-    """One option for all layers, or a dict of options, as a dict by layer."""
+    """Return one option for all layers, or a dict of options, as a dict by layer."""
     if option is None:
         return {}
     if not isinstance(option, Mapping):

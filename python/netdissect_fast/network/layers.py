@@ -3,9 +3,9 @@
 A layer is written ``path``, ``path@occurrence``, ``path:key`` or ``path@occurrence:key``:
 
 * ``path``: dotted name of a submodule as in ``model.named_modules()``; the empty name is the whole network. A
-  leading ``module.`` (``DataParallel``) or ``_orig_mod.`` (``torch.compile``) may be there or not.
+  leading ``module.`` (``DataParallel``) or ``_orig_mod.`` (``torch.compile``) is optional.
 * ``occurrence``: which call, from 0, of a module that runs several times in one forward pass.
-* ``key``: which output of a module that gives several: index of a tuple, key of a dict, attribute of a
+* ``key``: which output of a module that returns several: index of a tuple, key of a dict, attribute of a
   dataclass; nested with dots, as in ``encoder:hidden_states.-1``.
 """
 
@@ -33,8 +33,8 @@ _WRAPPERS = (
 class LayerRef:
     """One output of one call of one module.
 
-    ``name`` is what results are called by; ``path`` the module's dotted name; ``occurrence`` and ``key`` as
-    written by the user, None where not given.
+    ``name`` is the name in results; ``path`` the module's dotted name; ``occurrence`` and ``key`` as
+    written by the user, None if not given.
     """
 
     name: str
@@ -44,7 +44,7 @@ class LayerRef:
     key: str | None = None
 
     def pick(self, output: Any) -> Tensor:
-        """Return this layer's tensor out of its module's output; LayerError where it is not one tensor."""
+        """Return this layer's tensor from its module's output. Raises LayerError if it is not a single tensor."""
         import torch
 
         chosen = output if self.key is None else _select(output, self.key, self)
@@ -53,7 +53,7 @@ class LayerRef:
         raise LayerError(f"layer {self.name!r} returns a {_kind(chosen)}, not a single tensor; {self._choices(output)}")
 
     def _choices(self, output: Any) -> str:
-        """Say what can be written instead, given what the module really returned."""
+        """Say what can be written instead, given what the module actually returned."""
         import torch
 
         base = self.path if self.occurrence is None else f"{self.path}@{self.occurrence}"
@@ -78,13 +78,13 @@ def resolve_layers(model: nn.Module, layers: Layers) -> dict[str, LayerRef]:
 
     Returns
     -------
-    dict from the reported name to the LayerRef, in the order given.
+    dict from the reported names to LayerRefs, in the order given.
 
     Raises
     ------
     LayerError
-        Nothing asked for, an unknown name (the message lists the five closest), a module of another model, a
-        container that never runs, two layers of one name.
+        No layer requested, an unknown name (the message lists the five closest), a module of a different model, a
+        container that never runs, two layers with the same name.
     """
     import torch
 
@@ -127,10 +127,10 @@ def unwrap(model: nn.Module) -> nn.Module:
 
 
 def module_names(model: nn.Module) -> dict[str, nn.Module]:
-    """Return every dotted name of every submodule, shared ones by each of their names, wrappers left out."""
+    """Return every dotted name of every submodule, shared ones under each of their names, wrappers omitted."""
     names: dict[str, nn.Module] = {}
     for name, module in unwrap(model).named_modules(remove_duplicate=False):
-        # of a compiled module and the module inside it, the outer one is the one that is called
+        # of a compiled module and the module inside it, only the outer one is called
         names.setdefault(_without_compile(name), module)
     return names
 
@@ -149,7 +149,7 @@ def _by_name(modules: Mapping[str, nn.Module], wanted: str) -> LayerRef:
 
 
 def _parse(modules: Mapping[str, nn.Module], name: str) -> LayerRef | None:
-    if name in modules:  # first, as names may hold ":" and "@": torch.export makes a second call "conv@1"
+    if name in modules:  # first, as names may contain ":" and "@": torch.export names a second call "conv@1"
         return LayerRef(name or "model", name, modules[name])
     base, colon, key = name.partition(":")
     if colon and not key:
@@ -189,7 +189,7 @@ def _select(output: Any, key: str, ref: LayerRef) -> Any:
     """Follow a dotted key into nested tuples, dicts and dataclasses."""
     value, rest = output, key
     while rest:
-        if isinstance(value, Mapping) and rest in value:  # a key may itself hold dots
+        if isinstance(value, Mapping) and rest in value:  # a key may itself contain dots
             return value[rest]
         part, _, rest = rest.partition(".")
         try:
@@ -213,7 +213,7 @@ def _child(value: Any, part: str) -> Any:
 
 
 def _tensors(output: Any, prefix: str = "", depth: int = 4) -> Iterator[tuple[str, Tensor]]:
-    """Yield (dotted key, tensor) of everything in a nested output."""
+    """Yield (dotted key, tensor) for every tensor in a nested output."""
     import torch
 
     children: Iterable[tuple[Any, Any]] = ()

@@ -1,4 +1,4 @@
-"""From what a layer returns to maps [B, U, H, W]: vectors, tokens, channels-last outputs."""
+"""The output of a layer as maps [B, U, H, W]: vectors, tokens, channels-last outputs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-# none, class, class + distillation, 4 registers, class + 4 registers: what published transformers put first
+# none, class, class + distillation, 4 registers, class + 4 registers: the prefixes of published transformers
 _PREFIXES = (0, 1, 2, 4, 5)
 
 
@@ -30,6 +30,14 @@ class Tokens:
     layout :
         of 3-D outputs ``"BTD"`` (batch first, the default) or ``"TBD"`` (tokens first, as in OpenAI's CLIP);
         of 4-D outputs ``"BCHW"`` (the default) or ``"BHWC"`` (channels last, as in Swin).
+
+    Raises ArgumentError for any other layout, and for a grid or prefix that is impossible.
+
+    >>> nd.Tokens(grid=(14, 14), prefix=1)  # 196 patches after a class token
+    Tokens(grid=(14, 14), prefix=1, layout=None)
+    >>> nd.Tokens(layout="HWC")
+    Traceback (most recent call last):
+    netdissect_fast.errors.ArgumentError: tokens: layout must be BTD, TBD, BCHW or BHWC, got 'HWC'
     """
 
     grid: tuple[int, int] | None = None
@@ -53,8 +61,8 @@ def dtype_name(dtype: torch.dtype) -> str:
 def as_maps(name: str, output: Tensor, tokens: Tokens | None, batch: Tensor) -> Tensor:
     """View ``output`` of layer ``name`` as [B, K, H, W]; ``batch`` [B, C, Y, X] is the network's input.
 
-    [B, K] becomes [B, K, 1, 1]; [B, T, D] becomes [B, D, h, w] (see Tokens). Nothing is copied. LayerError
-    where the output is something else or the token grid is ambiguous.
+    [B, K] becomes [B, K, 1, 1]; [B, T, D] becomes [B, D, h, w] (see Tokens). Nothing is copied. Raises LayerError
+    if the output is anything else or the token grid is ambiguous.
     """
     import torch
 
@@ -92,7 +100,7 @@ def as_maps(name: str, output: Tensor, tokens: Tokens | None, batch: Tensor) -> 
 def checked_maps(name: str, maps: Tensor) -> Tensor:
     """Return ``maps`` [B, U, H, W] as float32, float16 or bfloat16, contiguous or channels_last.
 
-    LayerError where they are not floats, or empty.
+    Raises LayerError if they are not floats, or empty.
     """
     import torch
 
@@ -111,7 +119,7 @@ def checked_maps(name: str, maps: Tensor) -> Tensor:
 
 
 def _looks_channels_last(shape: tuple[int, ...], image: tuple[int, ...]) -> bool:
-    """Whether axes 1 and 2 have the image's aspect ratio while axes 2 and 3 are far from it."""
+    """Return whether axes 1 and 2 have the image's aspect ratio while axes 2 and 3 are far from it."""
     if len(image) != 2 or 0 in shape:
         return False
     ratio = shape[2] * image[1] / (shape[3] * image[0])
@@ -119,7 +127,7 @@ def _looks_channels_last(shape: tuple[int, ...], image: tuple[int, ...]) -> bool
 
 
 def _token_grid(name: str, count: int, tokens: Tokens, image: tuple[int, ...]) -> tuple[tuple[int, int], int]:
-    """Grid and number of prefix tokens of ``count`` tokens; what is not given is inferred or an error."""
+    """Return the grid and the number of prefix tokens of ``count`` tokens; infer what is not given, or raise."""
     grid, prefix = tokens.grid, tokens.prefix
     if grid is not None:
         left = count - grid[0] * grid[1]
@@ -140,7 +148,7 @@ def _token_grid(name: str, count: int, tokens: Tokens, image: tuple[int, ...]) -
 
 
 def _rectangle(count: int, image: tuple[int, ...]) -> tuple[int, int] | None:
-    """Rows and columns with ``count`` patches and exactly the image's aspect ratio; None where none fit."""
+    """Return rows and columns of ``count`` patches with exactly the image's aspect ratio; None if none fit."""
     if count < 1 or len(image) != 2:
         return None
     unit = gcd(*image)

@@ -1,4 +1,4 @@
-"""Getting a network by name, for the command line: from a Python file, an export, torchvision or timm."""
+"""Networks by name, for the command line: from a Python file, an export, torchvision or timm."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ def load_model(spec: str, weights: str | Path | None = None) -> nn.Module:
     ArgumentError
         ``spec`` is none of these, or names a function or architecture that does not exist.
     ModelError
-        The file cannot be loaded, raised, or gave something else; or the weights do not fit.
+        The file cannot be loaded, raised, or returned something else; or the weights do not fit.
     BackendUnavailable
-        torchvision or timm is asked for and not installed.
+        torchvision or timm is requested but not installed.
     """
     library, colon, name = spec.partition(":")
     if library in ("torchvision", "timm") and colon:
@@ -58,7 +58,7 @@ def _existing(path: Path) -> Path:
 
 
 def _from_file(spec: str) -> nn.Module:
-    """Import a Python file and call a function of it."""
+    """Import a Python file and call one of its functions."""
     import torch
 
     path, name, function = function_of(spec, f"a model is given as {_FORMS}", "makes the network")
@@ -87,7 +87,7 @@ def _from_torchvision(name: str) -> nn.Module:
     models = _library("torchvision").models
     _require_known("torchvision", name, models.list_models())
     builder = models.get_model_builder(name)
-    # for detectors and segmenters the default is to download a backbone
+    # detectors and segmenters download a backbone by default
     options = {"weights_backbone": None} if "weights_backbone" in inspect.signature(builder).parameters else {}
     model: nn.Module = builder(weights=None, **options)
     preset = models.get_model_weights(name).DEFAULT.transforms()
@@ -99,6 +99,6 @@ def _from_torchvision(name: str) -> nn.Module:
 
 def _from_timm(name: str) -> nn.Module:
     timm = _library("timm")
-    _require_known("timm", name.partition(".")[0], timm.list_models())  # a hub address is none of them
+    _require_known("timm", name.partition(".")[0], timm.list_models())  # a hub address is not one of them
     model: nn.Module = timm.create_model(name, pretrained=False)
     return model

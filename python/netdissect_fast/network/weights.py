@@ -1,4 +1,4 @@
-"""Reading weights into a network: tensors only, every one of them accounted for."""
+"""Loading weights into a network: tensors only, every one of them accounted for."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ if TYPE_CHECKING:
 
 _NESTED = ("state_dict", "model_state_dict", "model_state", "model", "net", "weights")
 _PREFIXES = ("module.", "_orig_mod.", "model.", "net.")
-_MOST = 1 << 30  # bytes that any archive may unpack to, and 20 times its own size
+_MOST = 1 << 30  # bytes that any archive may unpack to; a larger one up to 20 times its own size
 _SAVE = "save them with torch.save(model.state_dict(), path)"
 
 
 def load_weights(model: nn.Module, path: Path) -> None:
-    """Load the weights in ``path`` into ``model``; each must be there, with the right shape, and no other.
+    """Load the weights in ``path`` into ``model``; all must be present, with the right shapes, and no others.
 
     ``path`` is safetensors (``.safetensors``), NumPy arrays by name (``.npz``), or a PyTorch checkpoint (any
-    other name): a state dict, or one within a dict under ``state_dict``, ``model`` and the like. A prefix of
-    all names that wrappers add (``module.``) is taken off. Raises ModelError.
+    other name): a state dict, or one within a dict under ``state_dict``, ``model`` and the like. A prefix that
+    wrappers add to all names (``module.``) is removed. Raises ModelError.
     """
     import torch
 
     wanted = model.state_dict()
     weights = _without_prefixes(read_weights(path), wanted)
-    # checkpoints older than this counter, which evaluation does not use, have none
+    # older checkpoints lack this counter, which evaluation does not use
     missing = [n for n in wanted if n not in weights and not n.endswith("num_batches_tracked")]
     surplus = [n for n in weights if n not in wanted]
     shapes = [
@@ -55,7 +55,7 @@ def load_weights(model: nn.Module, path: Path) -> None:
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
-    """Read the tensors in a weights file by name, without running anything in it; ModelError where that fails."""
+    """Read the tensors in a weights file by name, without running anything in it. Raises ModelError if that fails."""
     if not path.is_file():
         raise ModelError(f"{path}: no such weights file")
     if path.suffix == ".safetensors":
@@ -72,7 +72,7 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
 
     try:
         return load_file(path)
-    except Exception as error:  # whatever is made of hostile bytes
+    except Exception as error:  # hostile bytes may raise anything
         raise ModelError(f"{path}: is not a readable safetensors file: {shortened(error)}") from error
 
 
@@ -87,7 +87,7 @@ def _read_npz(path: Path) -> dict[str, Tensor]:
             return {name: torch.from_numpy(arrays[name]) for name in arrays.files}
     except ModelError:
         raise
-    except Exception as error:  # whatever is made of hostile bytes
+    except Exception as error:  # hostile bytes may raise anything
         raise ModelError(f"{path}: is not an .npz file of numbers: {shortened(error)}") from error
 
 
@@ -98,7 +98,7 @@ def _read_checkpoint(path: Path) -> Any:
         raise ModelError(f"{path}: is a TorchScript or exported network, not weights; {_SAVE}")
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about old file formats
+            warnings.simplefilter("ignore")  # warnings about old file formats
             return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         named = re.search(r"GLOBAL (\S+)", str(error))
@@ -106,20 +106,20 @@ def _read_checkpoint(path: Path) -> Any:
             what = f"holds Python objects ({named[1]}), and reading those could run code"
             raise ModelError(f"{path}: {what}; only tensors are read: {_SAVE}") from error
         reason = str(error).partition("\n")[0][:200] or type(error).__name__
-        if "weights_only" in reason or "Weights only" in reason:  # advice not to be followed
+        if "weights_only" in reason or "Weights only" in reason:  # torch's advice would run the file
             reason = "not a PyTorch file, or it holds more than tensors"
         raise ModelError(f"{path}: is not a readable PyTorch checkpoint: {reason}; {_SAVE}") from error
 
 
 def _is_script(path: Path) -> bool:
-    """Whether a file is a zip archive with code or a graph in it."""
+    """Return whether a file is a zip archive with code or a graph in it."""
     try:
         with zipfile.ZipFile(path) as archive:
             _refuse_bomb(path, archive)
             inside = [name.partition("/")[2] for name in archive.namelist()]
     except ModelError:
         raise
-    except Exception:  # no zip archive; torch's reader will say what is wrong
+    except Exception:  # not a zip archive; torch's reader will say what is wrong
         return False
     return any(name == "constants.pkl" or name.startswith(("code/", "models/")) for name in inside)
 
@@ -131,7 +131,7 @@ def _refuse_bomb(path: Path, archive: zipfile.ZipFile) -> None:
 
 
 def _state_dict(path: Path, found: Any) -> dict[str, Tensor]:
-    """Take the state dict out of what a file held."""
+    """Find the state dict in what a file held."""
     import torch
 
     if not isinstance(found, Mapping):
@@ -146,7 +146,7 @@ def _state_dict(path: Path, found: Any) -> dict[str, Tensor]:
 
 
 def _without_prefixes(weights: dict[str, Tensor], wanted: Mapping[str, Any]) -> dict[str, Tensor]:
-    """Take off what wrappers put before every name, where the model has none of these names."""
+    """Remove the prefix that wrappers add to every name, if the model has none of these names."""
     if not weights or any(name in wanted for name in weights):
         return weights
     for prefix in _PREFIXES:
