@@ -1,4 +1,4 @@
-"""Where the positions of a layer sit on the image: grids, axis tables, and the tracer that finds them.
+"""The place of a layer's positions on the image: grids, axis tables, and the tracer that finds them.
 
-Knows nothing but tensors; used by scoring and everything above it.
+Deals with tensors only; used by scoring and everything above it.
 """

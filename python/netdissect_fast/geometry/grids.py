@@ -1,4 +1,4 @@
-"""Where a layer's features sit on the image, and the tables that carry label pixels to them.
+"""Grids: the place of a layer's features on the image, and the tables that map label pixels to features.
 
 One formula for every alignment (spec 1.2): feature j of a map is centred on input pixel ``stride·j + offset``. The
 tables are made once, here, in float64, so that no backend divides.
@@ -28,12 +28,12 @@ _FRACTION = float(1 << 24)  # f is a multiple of 2^-24 in [0, 1): exact in float
 
 
 class GridWarning(UserWarning):
-    """A layer's grid could not be traced; the plain grid (half_pixel) stands in for it."""
+    """A layer's grid could not be traced; the plain grid (half_pixel) is used instead."""
 
 
 @dataclass(frozen=True)
 class AxisTable:
-    """For the P label pixels of one axis: which two features each lies between, and how far along.
+    """For the P label pixels along one axis: the two features that each lies between, and how far along it lies.
 
     i0  int32 [P]: the feature at or before the pixel
     i1  int32 [P]: i0 or i0 + 1, never past the map
@@ -50,7 +50,7 @@ class AxisTable:
 
 @dataclass(frozen=True)
 class Grid:
-    """Where the H×W features of a layer sit on the network's input. All pairs are (y, x).
+    """Where the H×W features of a layer lie on the network's input. All pairs are (y, x).
 
     size        (H, W) of the activation map
     input_size  the network's input in pixels
@@ -58,9 +58,16 @@ class Grid:
     offset      input pixel on which feature 0 is centred; the centre of pixel 0 is 0.0
     alignment   "receptive_field", "half_pixel", "align_corners" or "explicit"
 
-    With "align_corners" the label grid's corners decide; stride and offset then only tell what that means for
+    With "align_corners" the corners of the label grid decide; stride and offset then only say what that means for
     labels of the input's own size. Raises ArgumentError for sizes below 1, strides that are not positive, and
     unknown alignments.
+
+    >>> grid = nd.Grid((4, 4), (8, 8), stride=(2, 2), offset=(0.5, 0.5), alignment="half_pixel")
+    >>> print(grid)
+    stride 2, offset 0.5 (half_pixel)
+    >>> table = grid.axis(0, labels=4)  # as many label pixels as features: each lies on one
+    >>> table.i0.tolist(), table.f.tolist()
+    ([0, 1, 2, 3], [0.0, 0.0, 0.0, 0.0])
     """
 
     size: tuple[int, int]
@@ -92,7 +99,7 @@ class Grid:
             )
 
     def axis(self, axis: int, labels: int) -> AxisTable:
-        """Table of one axis (0 = y, 1 = x) for ``labels`` label pixels along it (spec 1.2)."""
+        """Return the table of one axis (0 = y, 1 = x) for ``labels`` label pixels along it (spec 1.2)."""
         if axis not in (0, 1) or labels < 0:
             raise ArgumentError(f"expected axis 0 (y) or 1 (x) and labels ≥ 0, got axis {axis}, labels {labels}")
         w = self.size[axis]
@@ -101,7 +108,7 @@ class Grid:
             x = p * (w - 1) / (labels - 1) if labels > 1 else np.zeros(labels)
         else:
             c = (p + 0.5) * (self.input_size[axis] / max(labels, 1)) - 0.5
-            with np.errstate(over="ignore"):  # far outside the map; the clip brings it back
+            with np.errstate(over="ignore"):  # far outside the map, where it is clipped
                 x = np.clip((c - self.offset[axis]) / self.stride[axis], 0, w - 1)
         return _table(x, w)
 
@@ -110,7 +117,7 @@ class Grid:
         return f"stride {stride}, offset {offset} ({self.alignment})"
 
     def to_json(self) -> dict[str, Any]:
-        """Plain lists, numbers and one string; ``from_json`` gives an equal grid."""
+        """Return plain lists, numbers and one string; ``from_json`` returns an equal grid."""
         return {
             "size": list(self.size),
             "input_size": list(self.input_size),
@@ -121,7 +128,7 @@ class Grid:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Grid:
-        """The grid that ``to_json`` wrote. Raises ArgumentError when a field is missing or not a pair of numbers."""
+        """Read the grid that ``to_json`` wrote. Raises ArgumentError if a field is missing or not a pair of numbers."""
         try:
             height, width = data["size"]
             rows, columns = data["input_size"]
@@ -142,7 +149,7 @@ class Grid:
 
 
 def _table(x: Float64Array, w: int) -> AxisTable:
-    """Integer and fraction of the feature coordinates x, already within 0..w−1."""
+    """Split feature coordinates x, already within 0..w−1, into integer and fraction."""
     i0 = np.floor(x)
     f = np.rint((x - i0) * _FRACTION) / _FRACTION
     carry = f == 1
@@ -159,12 +166,12 @@ def make_grid(
     *,
     layer: str | None = None,
 ) -> Grid:
-    """The grid of a layer with maps of ``size`` (H, W) in a network that saw ``input_size`` pixels.
+    """Return the grid of a layer with maps of ``size`` (H, W) in a network that saw ``input_size`` pixels.
 
     ``alignment`` is "receptive_field" (``traced`` says where), "half_pixel", "align_corners", or the explicit
-    (stride, offset), each a number or a pair (y, x). Where "receptive_field" was asked for and the layer could not
-    be traced, half_pixel takes its place and a GridWarning names the operation that was not understood; not for
-    1×1 maps, which are constant on any grid. ``layer`` is the name used in messages.
+    (stride, offset), each a number or a pair (y, x). If "receptive_field" was requested and the layer could not
+    be traced, half_pixel is used instead and a GridWarning names the operation that was not understood; there is no
+    warning for 1×1 maps, which are constant on any grid. ``layer`` is the name used in messages.
     """
     height, width = size
     plain = (input_size[0] / height, input_size[1] / width) if min(size) > 0 else (1.0, 1.0)
@@ -201,7 +208,7 @@ def make_grid(
 
 
 def _explicit(alignment: Sequence[Any]) -> tuple[tuple[float, float], tuple[float, float]]:
-    """(stride, offset) of numbers or pairs as two pairs of floats."""
+    """Return (stride, offset), each a number or a pair, as two pairs of floats."""
     pairs = []
     try:
         stride, offset = alignment

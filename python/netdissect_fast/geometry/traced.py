@@ -9,9 +9,9 @@ from .tracks import TOKENS, NotUnderstood, Part, Track, Unknown, X, Y, length, p
 
 @dataclass(frozen=True)
 class Traced:
-    """A layer's place on the input. Pairs are (y, x), lengths in input pixels.
+    """A layer's place on the input. Pairs are (y, x), lengths are in input pixels.
 
-    size    (H, W) of the map; (1, 1) where one value stands for the whole image
+    size    (H, W) of the map; (1, 1) if one value stands for the whole image
     stride  from one feature to the next
     offset  where feature 0 is centred; the centre of pixel 0 is 0.0
     field   extent of the receptive field (of the largest branch; attention and gates not counted)
@@ -26,7 +26,7 @@ class Traced:
 
 
 def describe(known: Track, input_size: tuple[int, int]) -> Traced | Unknown:
-    """Grid of a tensor from its track: find the dimensions that are the image, mix what is left over."""
+    """Return the grid of a tensor from its track: find the dimensions that are the image, mix the others."""
     for d, dim in enumerate(known.dims):
         if len(dim) == 2 and dim[0].axis in (Y, X) and not known.elsewhere(dim[0].axis, d) and len(known.dims) > 2:
             try:

@@ -1,4 +1,4 @@
-"""Follow one forward pass, operation by operation, to find where a layer's features are centred."""
+"""The tracer: follows one forward pass, operation by operation, to find where a layer's features are centred."""
 
 from __future__ import annotations
 
@@ -23,12 +23,13 @@ _FRESH = ("empty", "zeros", "ones", "full", "rand", "randn", "randint", "bernoul
 
 
 class GridTracer:
-    """Records, while it is entered, where the features of every tensor computed from ``images`` are centred.
+    """A context that records where the features of every tensor computed from ``images`` are centred.
 
     ::
 
         with GridTracer(images) as tracer:      # images [1, c, h, w]; turns gradients off
             model(images)                       # a forward hook may call tracer.lookup(output)
+
     The model runs as it is (put it in eval mode first) and is not changed. ``lookup`` may be called inside and
     after the ``with`` block, for any tensor still alive.
     """
@@ -44,7 +45,7 @@ class GridTracer:
             self.start(images)
 
     def start(self, images: torch.Tensor) -> None:
-        """Take ``images`` [B, c, h, w] as the input: its pixels are the unit of every grid."""
+        """Use ``images`` [B, c, h, w] as the input: its pixels are the unit of every grid."""
         if images.ndim != 4:
             raise ShapeError(f"expected network input [B, c, h, w], got shape {tuple(images.shape)}")
         self._input = (images.shape[2], images.shape[3])
@@ -61,7 +62,7 @@ class GridTracer:
         self._stack.close()
 
     def lookup(self, tensor: torch.Tensor) -> Traced | Unknown:
-        """Where the features of ``tensor`` [B, U, H, W], [B, H, W, U], [B, T, D] or [B, U] are centred."""
+        """Return where the features of ``tensor`` [B, U, H, W], [B, H, W, U], [B, T, D] or [B, U] are centred."""
         known = self._known.get(tensor)
         if known is None:
             return Unknown("", "it is not computed from the input by operations that can be followed")
@@ -81,7 +82,7 @@ class GridTracer:
         name = name if name in RULES else name.removesuffix("_")
         elementwise = torch.Tag.pointwise in func.tags
         if name not in RULES and not elementwise:
-            with self._mode:  # composite operations, seen whole in inference mode: follow what they consist of
+            with self._mode:  # composite operations, which inference mode does not split: follow their parts
                 parts = func.decompose(*args, **kwargs)
             if parts is not NotImplemented:
                 return parts
@@ -102,7 +103,7 @@ class GridTracer:
         return result
 
     def _infer(self, call: Call, operands: list[torch.Tensor], op: str, elementwise: bool) -> list[Track | Unknown]:
-        """What is known of each result."""
+        """Return what is known of each result."""
         try:
             if call.name in RULES:
                 found = RULES[call.name](call)
@@ -113,7 +114,7 @@ class GridTracer:
         except NotUnderstood as outcome:
             return [outcome.cause or Unknown(op)] * len(call.results)
         except (LookupError, TypeError, ValueError, ArithmeticError, StopIteration):
-            # An operation whose arguments differ from those of the versions known here.
+            # An operation whose arguments differ from the versions known here.
             return [Unknown(op)] * len(call.results)
         each = [found] * len(call.results) if isinstance(found, Track) else list(found)
         return [
@@ -122,7 +123,7 @@ class GridTracer:
         ]
 
     def _write(self, call: Call, operands: list[torch.Tensor], op: str, elementwise: bool) -> None:
-        """An in-place operation: what is known of the tensor written to and, if it is a view, of its base."""
+        """Update what is known of the tensor that an in-place operation wrote to and, if it is a view, of its base."""
         target = call.results[0]
         before = self._known.get(target)
         filled = elementwise or call.name in ("copy_", "fill", "zero") or call.name not in RULES
@@ -148,7 +149,7 @@ class GridTracer:
 
 
 def _around(known: Track, view: torch.Tensor, base: torch.Tensor) -> Track | None:
-    """Track of ``base`` after ``known`` was written to its block ``view``; None if not a plain block."""
+    """Return the track of ``base`` after ``known`` was written to its block ``view``; None if not a plain block."""
     if view.ndim != base.ndim or view.stride() != base.stride():
         return None
     strides = [int(stride) for stride in base.stride()]
@@ -174,7 +175,7 @@ def trace_grids(
     example: torch.Tensor,  # [1, c, h, w]
     run: Callable[[torch.Tensor], object] | None = None,
 ) -> dict[str, Traced | Unknown]:
-    """Grids of several layers from one forward pass of ``run`` (default: the model) on ``example``.
+    """Trace the grids of several layers in one forward pass of ``run`` (default: the model) on ``example``.
 
     ``layers``: name → module. A name "layer:key" means entry ``key`` of a dict, list or tuple output. A layer
     that did not run, or ran twice on different grids, is Unknown. Hooks are removed in any case.
@@ -212,7 +213,7 @@ def _entry(tracer: GridTracer, name: str, output: Any) -> Traced | Unknown:
 
 
 def _tensors(value: object) -> Iterator[torch.Tensor]:
-    """Tensors in an argument or result."""
+    """Yield the tensors in an argument or result."""
     import torch
 
     if isinstance(value, torch.Tensor):
@@ -224,7 +225,7 @@ def _tensors(value: object) -> Iterator[torch.Tensor]:
 
 @functools.cache
 def _mode_class() -> Any:
-    """The dispatch mode, made when torch is first needed."""
+    """Return the class of the dispatch mode, defined when torch is first needed."""
     from torch.utils._python_dispatch import TorchDispatchMode
 
     class Mode(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -240,7 +241,7 @@ def _mode_class() -> Any:
             return self.follow(func, args, kwargs or {})
 
     # torch keeps its compiler away from dispatch modes, and imports all of it (a second or more) to do so. Nothing is
-    # compiled here, so the place where it looks for the guarded function already holds the plain one.
+    # compiled here, so the plain function is put where torch looks for the guarded one.
     plain = getattr(Mode.__torch_dispatch__, "__wrapped__", None)
     if plain is not None:
         plain.__dynamo_disable = plain

@@ -1,7 +1,7 @@
-"""What is known of one tensor: which of its dimensions run along the image, and where their features are.
+"""Tracks: which dimensions of a tensor run along the image, and where their features are.
 
 A dimension is a tuple of parts, outermost first. Views split and join parts, permutations move them; windows,
-token sequences, channels-last maps and pixel shuffles are just other arrangements of the same two axes.
+token sequences, channels-last maps and pixel shuffles are just different arrangements of the same two axes.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Axis:
     field: Fraction
 
     def resample(self, scale: Fraction, shift: Fraction, taps: Fraction) -> Axis:
-        """The axis whose index j stands at scale·j + shift of this one and sees ``taps`` steps more."""
+        """Return the axis whose index j lies at scale·j + shift of this one and sees ``taps`` more steps."""
         return Axis(self.stride * scale, self.offset + self.stride * shift, self.field + self.stride * taps)
 
 
@@ -66,22 +66,22 @@ Dim: TypeAlias = tuple[Part, ...]
 
 
 def plain(size: int) -> Dim:
-    """A dimension without place on the image."""
+    """Return a dimension without a place on the image."""
     return (Part(size),)
 
 
 def length(dim: Iterable[Part]) -> int:
-    """Size of a dimension."""
+    """Return the size of a dimension."""
     return math.prod(part.size for part in dim)
 
 
 def places(dim: Iterable[Part]) -> list[Part]:
-    """The parts of a dimension that run along the image, those inside token sequences too."""
+    """Return the parts of a dimension that run along the image, including those inside token sequences."""
     return [p for part in dim for p in (part.inner if part.axis == TOKENS else (part,)) if p.axis in (Y, X)]
 
 
 def _join(parts: Iterable[Part]) -> list[Part]:
-    """Parts without ones, neighbours that continue each other made one."""
+    """Drop parts of size one, and join neighbours that continue each other."""
     joined: list[Part] = []
     for part in parts:
         last = joined[-1] if joined else None
@@ -107,27 +107,27 @@ class Track:
 
     @property
     def placed(self) -> bool:
-        """Whether any dimension runs along the image (else one value stands for all of it)."""
+        """True if any dimension runs along the image (else one value stands for all of it)."""
         return any(map(places, self.dims))
 
     def elsewhere(self, axis: int, d: int) -> bool:
-        """Whether another dimension than ``d`` runs along ``axis`` too."""
+        """Return whether a dimension other than ``d`` runs along ``axis`` too."""
         return any(p.axis == axis for i, dim in enumerate(self.dims) if i != d for p in places(dim))
 
     def permute(self, order: Iterable[int]) -> Track:
-        """The dimensions in another order."""
+        """Reorder the dimensions."""
         return replace(self, dims=tuple(self.dims[d] for d in order))
 
     def put(self, d: int, dim: Dim) -> Track:
-        """Dimension ``d`` replaced; its place on the image is forgotten."""
+        """Replace dimension ``d``; its place on the image is forgotten."""
         return track(self.axes, (*self.dims[:d], dim, *self.dims[d + 1 :]))
 
     def without(self, d: int) -> Track:
-        """Dimension ``d`` removed."""
+        """Remove dimension ``d``."""
         return track(self.axes, (*self.dims[:d], *self.dims[d + 1 :]))
 
     def collapse(self, d: int, size: int) -> Track:
-        """Everything along dimension ``d`` mixed into each of ``size`` values: a mean, a linear layer."""
+        """Mix everything along dimension ``d`` into each of ``size`` values: a mean, a linear layer."""
         axes = list(self.axes)
         for part in places(self.dims[d]):
             reach = Fraction((part.size - 1) * part.step)
@@ -135,7 +135,7 @@ class Track:
         return track((axes[Y], axes[X]), self.dims).put(d, plain(size))
 
     def regroup(self, shape: Sequence[int]) -> Track:
-        """The same elements in the same order under another shape: a view."""
+        """Give the same elements, in the same order, a different shape: a view."""
         parts = _join(part for dim in self.dims for part in dim)[::-1]
         dims: list[Dim] = []
         for size in shape:
@@ -160,7 +160,7 @@ class Track:
         return track(self.axes, dims)
 
     def resample(self, d: int, size: int, scale: Fraction | int, shift: Fraction | int, taps: Fraction | int) -> Track:
-        """Dimension ``d`` sampled anew: index j of the new one stands at scale·j + shift of the old one."""
+        """Resample dimension ``d``: index j of the new one lies at scale·j + shift of the old one."""
         dim = self.dims[d]
         if not places(dim):
             return self.put(d, plain(size))
@@ -174,7 +174,7 @@ class Track:
         return track((axes[Y], axes[X]), dims)
 
     def resolve(self, d: int) -> Track:
-        """Dimension ``d`` as one whole image axis: sub-positions of a pixel shuffle become indices."""
+        """Turn dimension ``d`` into one whole image axis: sub-positions of a pixel shuffle become indices."""
         dim = self.dims[d]
         if not dim or dim[0].axis not in (Y, X) or len(dim) > 2 or self.elsewhere(dim[0].axis, d):
             raise NotUnderstood
@@ -190,7 +190,7 @@ class Track:
 
 
 def track(axes: tuple[Axis, Axis], dims: Iterable[Iterable[Part]]) -> Track:
-    """A Track in canonical form: parts joined, steps of an axis without a common factor."""
+    """Return a Track in canonical form: parts joined, steps of an axis without a common factor."""
     joined = [_join(dim) for dim in dims]
     done = list(axes)
     for a in (Y, X):
@@ -208,7 +208,7 @@ def _finer(part: Part, axis: int, common: int) -> Part:
 
 
 def source(shape: Sequence[int]) -> Track:
-    """The network's input [B, c, h, w]: feature j is pixel j."""
+    """Return the track of the network's input [B, c, h, w]: feature j is pixel j."""
     pixel = Axis(Fraction(1), Fraction(0), Fraction(1))
     batch, channels, height, width = shape
     return track((pixel, pixel), [plain(batch), plain(channels), [Part(height, Y)], [Part(width, X)]])

@@ -1,4 +1,4 @@
-"""What each operation of a network does to the positions of its features: one rule per operation, by kind.
+"""Rules for what each operation of a network does to the positions of its features, by kind.
 
-Used by the tracer alone.
+Used only by the tracer.
 """

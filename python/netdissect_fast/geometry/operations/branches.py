@@ -1,4 +1,4 @@
-"""Where branches meet: the track of a sum, a product or a concatenation."""
+"""The track where branches meet: of a sum, a product or a concatenation."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from ..tracks import PLAIN, Axis, Dim, NotUnderstood, Track, X, Y, length, place
 
 
 def meet(tracks: Sequence[Track], shape: Sequence[int]) -> Track:
-    """Where branches meet (add, multiply, concatenate): per axis, the one with the larger receptive field.
+    """Return the track where branches meet (add, multiply, concatenate): per axis, the one with the largest field.
 
-    Branches of equal field but different centres count as their union (patch merging). A branch that is
+    Branches with equal receptive fields but different centres count as their union (patch merging). A branch that is
     constant along an axis (broadcast: a gate, a pooled context) has no say in where that axis lies.
     """
     wide = [replace(t, dims=((),) * (len(shape) - len(t.dims)) + t.dims) for t in tracks]
     try:
         dims = _common(wide, shape)
-    except NotUnderstood:  # the same map may be there as pixel shuffle and as plain axis
+    except NotUnderstood:  # the same map may come both as a pixel shuffle and as a plain axis
         wide = [resolved(t) for t in wide]
         dims = _common(wide, shape)
     axes = tuple(_larger([t for t in wide if _spans(t, a, shape)] or wide, a) for a in (Y, X))
@@ -40,7 +40,7 @@ def _common(tracks: Sequence[Track], shape: Sequence[int]) -> list[Dim]:
 
 
 def resolved(t: Track) -> Track:
-    """Every dimension that a pixel shuffle made, as a whole image axis."""
+    """Turn every dimension that a pixel shuffle made into a whole image axis."""
     for d, dim in enumerate(t.dims):
         if len(dim) == 2 and dim[0].axis in (Y, X) and dim[1].axis == PLAIN and not t.elsewhere(dim[0].axis, d):
             t = t.resolve(d)

@@ -11,12 +11,12 @@ from ..tracks import NotUnderstood, Track, Unknown
 if TYPE_CHECKING:
     import torch
 
-Known: TypeAlias = Track | Unknown | None  # None: nothing of the image is in it (parameters, constants)
+Known: TypeAlias = Track | Unknown | None  # None: independent of the image (parameters, constants)
 
 
 @dataclass(frozen=True)
 class Call:
-    """Operation ``name``: its arguments by schema name, what it returned, what is known of tensors."""
+    """Operation ``name``: its arguments by schema name, its results, and what is known of tensors."""
 
     name: str
     args: dict[str, Any]
@@ -29,18 +29,18 @@ class Call:
         return tuple(self.results[0].shape)
 
     def track(self, *names: str) -> Track:
-        """Track of the first of these arguments that the operation has; without one it cannot be followed."""
+        """Return the track of the first of these arguments that the operation has; raise NotUnderstood if unknown."""
         known = self.find(next(self.args[name] for name in names if name in self.args))
         if not isinstance(known, Track):
             raise NotUnderstood(known)
         return known
 
     def dim(self, name: str, ndim: int) -> int:
-        """Argument ``name`` as a dimension number ≥ 0."""
+        """Return argument ``name`` as a dimension number ≥ 0."""
         return int(self.args[name]) % max(ndim, 1)
 
     def per_axis(self, name: str, count: int) -> list[int]:
-        """Argument ``name`` (a number, or a list of one or ``count``) as ``count`` numbers."""
+        """Return argument ``name`` (a number, or a list of one or ``count``) as ``count`` numbers."""
         value = self.args[name]
         values = [value] if isinstance(value, int) else list(value)
         return values * count if len(values) == 1 else values

@@ -1,4 +1,4 @@
-"""Rules of operations that move, cut or join dimensions, or reduce along them."""
+"""Rules for operations that move, cut or join dimensions, or reduce along them."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from .calls import Call, rule
 
 @rule("view", "_unsafe_view", "reshape", "_reshape_alias", "_reshape_copy", "view_copy", "flatten", "unflatten")
 def view(call: Call) -> Track:
-    """The same elements under another shape."""
+    """Follow the same elements into a different shape."""
     return call.track("self").regroup(call.shape)
 
 
 @rule("permute", "transpose", "t", "numpy_T", "permute_copy", "transpose_copy", "t_copy")
 def permute(call: Call) -> Track:
-    """Dimensions in another order."""
+    """Follow dimensions into a different order."""
     x = call.track("self")
     n = len(x.dims)
     if "dims" in call.args:
@@ -31,7 +31,7 @@ def permute(call: Call) -> Track:
 
 @rule("unsqueeze")
 def unsqueeze(call: Call) -> Track:
-    """A dimension of one more."""
+    """Insert a dimension of one."""
     x = call.track("self")
     d = call.dim("dim", len(x.dims) + 1)
     return replace(x, dims=(*x.dims[:d], (), *x.dims[d:]))
@@ -39,7 +39,7 @@ def unsqueeze(call: Call) -> Track:
 
 @rule("squeeze")
 def squeeze(call: Call) -> Track:
-    """Dimensions of one removed."""
+    """Remove dimensions of one."""
     x = call.track("self")
     dims = call.args.get("dim", range(len(x.dims)))
     chosen = {d % len(x.dims) for d in ([dims] if isinstance(dims, int) else dims)}
@@ -48,13 +48,13 @@ def squeeze(call: Call) -> Track:
 
 @rule("expand", "expand_copy", "copy", "copy_", "broadcast_to")
 def expand(call: Call) -> Track:
-    """A tensor repeated along dimensions of one, or copied into another."""
+    """Follow a tensor repeated along dimensions of one, or copied into another tensor."""
     return meet([call.track("src", "self")], call.shape)
 
 
 @rule("repeat")
 def repeat(call: Call) -> Track:
-    """Copies side by side, along dimensions that are not on the image."""
+    """Follow copies side by side, along dimensions that are not on the image."""
     x = call.track("self")
     x = replace(x, dims=((),) * (len(call.shape) - len(x.dims)) + x.dims)
     for d, size in enumerate(call.shape):
@@ -71,7 +71,7 @@ def _sizes(x: Track) -> tuple[int, ...]:
 
 @rule("slice", "narrow", "slice_copy")
 def cut(call: Call) -> Track:
-    """A (strided) slice of one dimension."""
+    """Follow a (strided) slice of one dimension."""
     x = call.track("self")
     d = call.dim("dim", len(x.dims))
     start, _, step = slice(call.args["start"], call.args["end"], call.args["step"]).indices(length(x.dims[d]))
@@ -92,7 +92,7 @@ def _cut(x: Track, d: int, start: int, size: int, step: int = 1) -> Track:
 
 @rule("select", "select_copy")
 def select(call: Call) -> Track:
-    """One index of a dimension."""
+    """Select one index of a dimension."""
     x = call.track("self")
     d = call.dim("dim", len(x.dims))
     index = int(call.args["index"]) % length(x.dims[d])
@@ -103,7 +103,7 @@ def select(call: Call) -> Track:
 
 @rule("split", "split_with_sizes", "chunk", "unbind", "split_copy", "unsafe_split", "unsafe_split_with_sizes")
 def split(call: Call) -> Sequence[Track]:
-    """A dimension cut into pieces."""
+    """Cut a dimension into pieces."""
     x = call.track("self")
     d = call.dim("dim", len(x.dims))
     unbind = call.name == "unbind"
@@ -120,7 +120,7 @@ def split(call: Call) -> Sequence[Track]:
 
 @rule("cat", "stack", "concat", "_cat")
 def cat(call: Call) -> Track:
-    """Branches side by side, or a grid of tokens between other tokens."""
+    """Join branches side by side, or a grid of tokens with other tokens around it."""
     tensors = [t for t in call.args["tensors"] if t.numel()]
     d = call.dim("dim", len(call.shape))
     known = [call.find(t) for t in tensors]
@@ -151,7 +151,7 @@ def _pure(known: object, d: int) -> bool:
 
 @rule("roll")
 def roll(call: Call) -> Track:
-    """A cyclic shift (shifted windows): true away from the border, and undone by the shift back."""
+    """Follow a cyclic shift (shifted windows): correct away from the border, and undone by the shift back."""
     x = call.track("self")
     if not call.args["dims"]:
         raise NotUnderstood
@@ -163,7 +163,7 @@ def roll(call: Call) -> Track:
 
 @rule("flip", "sort", "topk", "index_select", "cumsum", "glu")
 def along_plain(call: Call) -> Track:
-    """Operations that shuffle or fold one or more dimensions: followed where these are not on the image."""
+    """Follow operations that shuffle or fold one or more dimensions, if these are not on the image."""
     x = call.track("self")
     dims = call.args["dims" if "dims" in call.args else "dim"]
     for d in [dims] if isinstance(dims, int) else dims:
@@ -175,7 +175,7 @@ def along_plain(call: Call) -> Track:
 
 @rule("index")
 def index(call: Call) -> Track:
-    """Indexing by one list of indices of a dimension that is not on the image."""
+    """Follow indexing by one list of indices, of a dimension that is not on the image."""
     x = call.track("self")
     chosen = [(d, i) for d, i in enumerate(call.args["indices"]) if i is not None]
     if len(chosen) != 1 or chosen[0][1].ndim != 1 or places(x.dims[chosen[0][0]]):
@@ -185,7 +185,7 @@ def index(call: Call) -> Track:
 
 @rule("unfold")
 def windows(call: Call) -> Track:
-    """Tensor.unfold into windows that touch: a dimension split in two, the inner one last."""
+    """Follow Tensor.unfold into adjacent windows: a dimension is split in two, the inner one last."""
     x, size = call.track("self"), int(call.args["size"])
     d = call.dim("dimension", len(x.dims))
     sizes = _sizes(x)
@@ -197,7 +197,7 @@ def windows(call: Call) -> Track:
 
 @rule("pixel_shuffle", "pixel_unshuffle", "channel_shuffle", "native_channel_shuffle")
 def shuffle(call: Call) -> Track:
-    """Shuffles, as the view, permutation and view that they stand for."""
+    """Follow shuffles, as the view, permutation and view that they stand for."""
     x = call.track("self")
     *lead, channels, height, width = _sizes(x)
     n = len(lead)
@@ -220,7 +220,7 @@ def shuffle(call: Call) -> Track:
     "median", "std", "var", "std_mean", "var_mean", "logsumexp", "norm", "linalg_vector_norm",
 )  # fmt: skip
 def reduce(call: Call) -> Track:
-    """A reduction: over the image's dimensions it leaves one value for all of it."""
+    """Follow a reduction: over the image's dimensions it leaves one value for the whole image."""
     x = call.track("self")
     dims = call.args.get("dim")
     every = list(range(len(x.dims)))

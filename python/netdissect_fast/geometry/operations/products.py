@@ -1,4 +1,4 @@
-"""Rules of matrix products, attention, and everything that leaves each value where it is.
+"""Rules for matrix products, attention, and everything that leaves each value in its place.
 
 Attention mixes all positions, but its output for a token is added to that token's residual stream, so a token
 keeps the place of its patch: positions follow the queries, never the keys.
@@ -27,20 +27,20 @@ if TYPE_CHECKING:
     "_fused_dropout",
 )  # fmt: skip
 def keep(call: Call) -> Track:
-    """Every value stays where it is (normalisation, dropout, activation, a whole encoder layer)."""
+    """Leave every value in its place (normalisation, dropout, activation, a whole encoder layer)."""
     return call.track("self", "input", "src", "query")
 
 
 @rule("linear")
 def linear(call: Call) -> Track:
-    """A fully connected layer over the last dimension."""
+    """Follow a fully connected layer over the last dimension."""
     x = call.track("input")
     return x.collapse(len(x.dims) - 1, call.shape[-1])
 
 
 @rule("mm", "bmm", "addmm", "baddbmm", "matmul", "_addmm_activation")
 def product(call: Call) -> Track:
-    """A matrix product [.., rows, k] × [.., k, columns]: places of its rows, else of its columns."""
+    """Follow a matrix product [.., rows, k] × [.., k, columns]: the places of its rows, else of its columns."""
     pairs = (("mat1", "mat2"), ("batch1", "batch2"), ("self", "mat2"), ("self", "other"))
     names = next(pair for pair in pairs if all(name in call.args for name in pair))
     left, right = (call.find(call.args[name]) for name in names)
@@ -63,13 +63,13 @@ def product(call: Call) -> Track:
     "flash_attention", "flash_attention_for_cpu", "efficient_attention", "cudnn_attention", "attention_math",
     "fused_attention_overrideable")))  # fmt: skip
 def attention(call: Call) -> Track:
-    """Attention [.., queries, d]: each output stands where its query does."""
+    """Follow attention [.., queries, d]: each output has the place of its query."""
     x = call.track("query")
     return x.put(len(x.dims) - 1, plain(call.shape[-1]))
 
 
 def elementwise(call: Call, operands: list[torch.Tensor]) -> Track:
-    """Element by element, operands broadcast: the largest receptive field of those that are not constant."""
+    """Follow an element-wise operation, operands broadcast: the largest receptive field that is not constant."""
     known: list[tuple[torch.Tensor, Known]] = [(t, call.find(t)) for t in operands]
     tracks = [k for _, k in known if isinstance(k, Track)]
     causes = [(t, k) for t, k in known if isinstance(k, Unknown)]
@@ -85,7 +85,7 @@ def elementwise(call: Call, operands: list[torch.Tensor]) -> Track:
 
 
 def anything(call: Call, operands: list[torch.Tensor]) -> list[Track]:
-    """An operation without a rule: harmless as long as nothing in it has a place on the image."""
+    """Follow an operation without a rule: harmless as long as nothing in it has a place on the image."""
     known = [call.find(t) for t in operands]
     for k in known:
         if isinstance(k, Unknown):

@@ -1,4 +1,4 @@
-"""Rules of operations that slide or resample: convolution, pooling, padding, interpolation, unfolding."""
+"""Rules for operations that slide or resample: convolution, pooling, padding, interpolation, unfolding."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .calls import Call, rule
 
 @rule("convolution", "_convolution", "convolution_overrideable", "cudnn_convolution", "mkldnn_convolution")
 def convolution(call: Call) -> Track:
-    """Convolution, dilated, grouped, transposed; every unit sees all channels."""
+    """Follow a convolution: dilated, grouped or transposed; every unit sees all channels."""
     x, shape = call.track("input", "self"), call.shape
     kernel = tuple(call.args["weight"].shape[2:])
     n = len(kernel)
@@ -31,7 +31,7 @@ def convolution(call: Call) -> Track:
 
 @rule(*(f"{kind}_pool{n}d{tail}" for kind in ("max", "avg") for n in (1, 2, 3) for tail in ("", "_with_indices")))
 def pool(call: Call) -> Track:
-    """Max and average pooling over the last dimensions; ceil_mode only shows in the size."""
+    """Follow max or average pooling over the last dimensions; ceil_mode only affects the size."""
     x, shape = call.track("self"), call.shape
     n = int(call.name.split("pool")[1][0])
     kernel = call.per_axis("kernel_size", n)
@@ -46,7 +46,7 @@ def pool(call: Call) -> Track:
 
 @rule(*(f"{mark}adaptive_{kind}_pool{n}d" for mark in ("", "_") for kind in ("max", "avg") for n in (1, 2, 3)))
 def adaptive_pool(call: Call) -> Track:
-    """Adaptive pooling where its windows are evenly spaced and of one size, or there is one window."""
+    """Follow adaptive pooling if its windows are evenly spaced and of one size, or there is only one window."""
     x, shape = call.track("self"), call.shape
     n = int(call.name.split("pool")[1][0])
     for d in range(len(shape) - n, len(shape)):
@@ -64,7 +64,7 @@ def adaptive_pool(call: Call) -> Track:
 
 @rule("constant_pad_nd", *(f"{kind}_pad{n}d" for kind in ("reflection", "replication") for n in (1, 2, 3)))
 def pad(call: Call) -> Track:
-    """Padding, also uneven and negative (a crop)."""
+    """Follow padding, which may be uneven or negative (a crop)."""
     x, shape = call.track("self"), call.shape
     amounts = call.args["pad" if "pad" in call.args else "padding"]
     for i, before in enumerate(amounts[::2]):
@@ -80,7 +80,7 @@ _UPSAMPLE = ("nearest", "linear", "bilinear", "trilinear", "bicubic")
       *(f"_upsample_nearest_exact{n}d" for n in (1, 2, 3)),
       *(f"_upsample_{kind}2d_aa" for kind in ("bilinear", "bicubic")))  # fmt: skip
 def interpolate(call: Call) -> Track:
-    """Interpolation. From one value it gives a constant map, which has no grid of its own."""
+    """Follow interpolation. A single value becomes a constant map, which has no grid of its own."""
     x, shape = call.track("self", "input"), call.shape
     reach = 3 if "bicubic" in call.name else 1
     corners, antialias = bool(call.args.get("align_corners")), call.name.endswith("_aa")
@@ -103,7 +103,7 @@ def interpolate(call: Call) -> Track:
 
 
 def _factors(call: Call, n: int) -> list[float | None]:
-    """The scale factors that torch computes with, where it was given any, else None."""
+    """Return the scale factors that torch computes with, if it was given any, else None."""
     if call.args.get("scale_factors"):
         return list(call.args["scale_factors"])
     if "scales" in call.args:
@@ -112,7 +112,7 @@ def _factors(call: Call, n: int) -> list[float | None]:
 
 
 def _nearest(scale: Fraction, *, exact: bool) -> Fraction:
-    """Mean over j of (index taken − scale·j), the index taken being ⌊scale·j⌋, if exact ⌊scale·(j + ½)⌋."""
+    """Return the mean over j of (index taken − scale·j); the index taken is ⌊scale·j⌋, if exact ⌊scale·(j + ½)⌋."""
     period = scale.denominator
     start = scale / 2 if exact else Fraction(0)
     return sum(((j * scale + start) // 1 - j * scale for j in range(period)), Fraction(0)) / period
@@ -120,7 +120,7 @@ def _nearest(scale: Fraction, *, exact: bool) -> Fraction:
 
 @rule("im2col")
 def unfold(call: Call) -> Track:
-    """F.unfold: the windows of a convolution as a token sequence."""
+    """Follow F.unfold: the windows of a convolution as a token sequence."""
     x, shape = call.track("self"), call.shape
     x = x.collapse(1, shape[1])
     sizes = _positions(call, [length(dim) for dim in x.dims[2:]])
@@ -131,7 +131,7 @@ def unfold(call: Call) -> Track:
 
 @rule("col2im")
 def fold(call: Call) -> Track:
-    """F.fold: a token sequence of windows, added up into a map (a transposed convolution)."""
+    """Follow F.fold: a token sequence of windows, added up into a map (a transposed convolution)."""
     x, shape = call.track("self"), call.shape
     sizes = _positions(call, shape[2:])
     x = x.collapse(1, shape[1]).regroup([*shape[:2], *(size for size, *_ in sizes)])
@@ -142,7 +142,7 @@ def fold(call: Call) -> Track:
 
 
 def _positions(call: Call, pixels: Sequence[int]) -> list[tuple[int, int, int, int]]:
-    """Per axis: windows that fit into ``pixels``, their reach, stride and padding."""
+    """Return, per axis, how many windows fit into ``pixels``, and their reach, stride and padding."""
     names = ("kernel_size", "stride", "padding", "dilation")
     rows = zip(pixels, *(call.per_axis(name, 2) for name in names), strict=True)
     return [
