@@ -4,7 +4,7 @@
 >>> result = nd.dissect(model, nd.Broden("broden1_224"), layers=["layer4"])  # doctest: +SKIP
 >>> result["layer4"].unique_detectors()  # doctest: +SKIP
 
-Names are loaded when first used, so that importing the package needs neither torch nor the rest.
+Names are loaded on first use, so that importing the package needs neither torch nor the rest of the package.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from . import _core
 
 __version__ = "0.1.0"
 
-if _core.__version__ != __version__:  # an old extension beside new Python files
+if _core.__version__ != __version__:  # an old extension next to new Python files
     raise ImportError(
         f"netdissect_fast {__version__} found its compiled core in version {_core.__version__}: reinstall the package"
     )
@@ -176,7 +176,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name == "plot":  # a module, not a name in one
+    if name == "plot":  # a module, not a name inside one
         return import_module(".plot", __name__)
     if name not in _WHERE:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,14 +1,14 @@
-"""Compiled kernels of netdissect_fast. Arguments are checked; ValueError or TypeError says what is wrong."""
+"""The compiled kernels of netdissect_fast. Arguments are checked; a ValueError or TypeError says what is wrong."""
 
 from .types import Array, BoolArray, Float32Array, Int32Array, Int64Array, Uint16Array, Uint64Array
 
 __version__: str
 
 def available_isas() -> list[str]:
-    """Instruction-set variants that this CPU can run, best first."""
+    """Return the instruction-set variants that this CPU can run, best first."""
 
 def isa() -> str:
-    """The variant in use: the best, or NETDISSECT_FAST_ISA. ValueError where that names none."""
+    """Return the variant in use: the best, or NETDISSECT_FAST_ISA. ValueError if that does not name one."""
 
 def keep(
     maps: Array,  # [B, U, H, W] float32, float16, or bfloat16 as uint16; any strides
@@ -19,7 +19,7 @@ def keep(
     threads: int = ...,
     isa: str = ...,
 ) -> tuple[Int32Array, Int32Array, Uint16Array, Float32Array, tuple[int, int] | None]:
-    """Crops above the bounds: image, unit, box, values; and the first (image, unit) with NaN or infinity."""
+    """Return the crops above the bounds: image, unit, box, values; and the first (image, unit) with NaN or infinity."""
 
 def count(
     crops: tuple[Int32Array, Int32Array, Uint16Array, Float32Array],
@@ -47,7 +47,7 @@ def masks(
     threads: int = ...,
     isa: str = ...,
 ) -> Uint64Array:
-    """Mask of each crop, words [P, tiles] as PackedLabels has them."""
+    """Return the mask of each crop, words [P, tiles] as in PackedLabels."""
 
 def prune(
     image: Int32Array,
@@ -58,7 +58,7 @@ def prune(
     *,
     threads: int = ...,
 ) -> tuple[int, int]:
-    """Shrink crops to what exceeds the bounds, in place; gives how many crops and values are left."""
+    """Shrink crops to what exceeds the bounds, in place; return how many crops and values are left."""
 
 def kth_largest(
     image: Int32Array,
@@ -70,11 +70,11 @@ def kth_largest(
     *,
     threads: int = ...,
 ) -> Float32Array:
-    """Per unit the rank-th largest value, or the bound where fewer values exceed it."""
+    """Return each unit's rank-th largest value, or its bound if fewer values exceed it."""
 
 def pack(
     maps: Int32Array,  # [L, Y, X]
     columns: Int32Array,
     whole: Int32Array,
 ) -> tuple[Int32Array, Int32Array, Uint64Array]:
-    """Columns and areas of the image's slots, words [tiles, slots]. ValueError for a number without a column."""
+    """Return columns and areas of the image's slots, words [tiles, slots]. ValueError for a number without a column."""

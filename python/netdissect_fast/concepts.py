@@ -1,4 +1,4 @@
-"""Concepts and where they are: the vocabulary of a data set, the labels of an image, labels packed for counting."""
+"""Concepts and their pixels: the vocabulary of a data set, the labels of an image, labels packed for counting."""
 
 from __future__ import annotations
 
@@ -16,10 +16,16 @@ from .types import Array, BoolArray, Float64Array, Int32Array, Int64Array, Uint6
 class Vocabulary:
     """The C concepts of a data set, in ascending order of their numbers.
 
-    numbers     int64 [C], ≥ 1: what label maps carry
+    numbers     int64 [C], ≥ 1: the values in label maps
     names       C names
-    category    int32 [C]: index into ``categories`` of the primary category; −1 where a concept has none
+    category    int32 [C]: index into ``categories`` of the primary category; −1 for a concept without one
     categories  names of the categories, in the data set's order
+
+    Raises ShapeError or ArgumentError if these do not fit together.
+
+    >>> words = nd.Vocabulary([3, 7, 9], ("wheel", "car", "street"), [1, 0, 2], ("object", "part", "scene"))
+    >>> len(words), words.columns.tolist()
+    (3, [-1, -1, -1, 0, -1, -1, -1, 1, -1, 2])
     """
 
     numbers: Int64Array
@@ -28,7 +34,7 @@ class Vocabulary:
     categories: tuple[str, ...]
 
     def __post_init__(self) -> None:
-        for name, dtype in (("numbers", np.int64), ("category", np.int32)):  # lists will do
+        for name, dtype in (("numbers", np.int64), ("category", np.int32)):  # lists are accepted
             object.__setattr__(self, name, np.asarray(getattr(self, name), dtype))
         if not self.numbers.shape == (len(self.names),) == self.category.shape:
             raise ShapeError(
@@ -47,17 +53,17 @@ class Vocabulary:
 
     @property
     def columns(self) -> Int32Array:
-        """int32 [largest number + 1]: number → column in 0..C−1; −1 for numbers that are no concept."""
+        """int32 [largest number + 1]: number → column in 0..C−1; −1 for numbers that are not a concept."""
         columns = np.full(int(self.numbers[-1]) + 1 if len(self) else 1, -1, np.int32)
         columns[self.numbers] = np.arange(len(self), dtype=np.int32)
         return columns
 
     @staticmethod
     def primary(coverage: Float64Array) -> Int32Array:  # [C, categories]
-        """Primary category of each concept: the one with its largest coverage, ties to the first (spec 1.5).
+        """Return the primary category of each concept: its largest coverage; ties go to the first (spec 1.5).
 
-        ``coverage`` float64 [C, categories]; NaN where a concept is not in a category. Gives int32 [C],
-        −1 for concepts of no category.
+        ``coverage`` float64 [C, categories]; NaN if a concept is not in a category. Returns int32 [C],
+        −1 for concepts without a category.
         """
         if coverage.shape[1] == 0:
             return np.full(len(coverage), -1, np.int32)
@@ -72,6 +78,10 @@ class ImageLabels:
 
     maps   integers [L, Y, X]: L ≥ 0 label maps of concept numbers, 0 = unlabelled; they may overlap (OR)
     whole  concept numbers that hold for the whole image
+
+    >>> street = nd.ImageLabels(np.array([[[7, 7, 0], [7, 7, 0]], [[0, 0, 0], [3, 0, 0]]]), whole=(9,))
+    >>> street.shape, len(street.maps)
+    ((2, 3), 2)
     """
 
     maps: Int32Array
@@ -85,9 +95,9 @@ class ImageLabels:
 
 @dataclass(frozen=True)
 class PackedLabels:
-    """Labels of N images as the ``count`` kernel reads them; flat arrays, possibly mapped from a file.
+    """Labels of N images in the form that the ``count`` kernel reads: flat arrays, possibly mapped from a file.
 
-    A label grid is cut into 8×8 tiles, row by row; pixel (y, x) of a tile is bit 8·y + x of a 64-bit word.
+    A label grid is divided into 8×8 tiles, row by row; pixel (y, x) of a tile is bit 8·y + x of a 64-bit word.
     An image's words are [tiles, slots]: a slot is one concept of the image, slots padded to a multiple of 8.
 
     grid       int32 [N, 2]: (Y, X)
@@ -95,6 +105,14 @@ class PackedLabels:
     slot_area  int32: pixels of each slot's concept
     word_start int64 [N+1], words uint64
     whole_start int64 [N+1], whole int32: columns of the whole-image concepts
+
+    >>> words = nd.Vocabulary([3, 7, 9], ("wheel", "car", "street"), [1, 0, 2], ("object", "part", "scene"))
+    >>> street = nd.ImageLabels(np.array([[[7, 7, 0], [7, 7, 0]], [[0, 0, 0], [3, 0, 0]]]), whole=(9,))
+    >>> packed = nd.PackedLabels.pack([street], words)
+    >>> len(packed), packed.concept_area(len(words)).tolist()  # pixels of wheel, car, street
+    (1, [1, 4, 6])
+    >>> packed.mask(image=0, concept=1).astype(int).tolist()
+    [[1, 1, 0], [1, 1, 0]]
     """
 
     grid: Int32Array
@@ -116,7 +134,7 @@ class PackedLabels:
 
     @classmethod
     def join(cls, images: Sequence[PackedImage]) -> PackedLabels:
-        """Put the packed labels of single images one after the other."""
+        """Concatenate the packed labels of single images."""
 
         def flat(arrays: Sequence[Array], dtype: type) -> Array:
             return np.concatenate([np.zeros(0, dtype), *(a.reshape(-1) for a in arrays)])
@@ -138,7 +156,7 @@ class PackedLabels:
         )
 
     def of_images(self, first: int, last: int) -> PackedLabels:
-        """Images ``first`` ≤ i < ``last``; the flat arrays are shared, the starts still point into them."""
+        """Return images ``first`` ≤ i < ``last``; the flat arrays are shared, the starts still point into them."""
         return replace(
             self,
             grid=self.grid[first:last],
@@ -148,7 +166,7 @@ class PackedLabels:
         )
 
     def take(self, order: Int64Array) -> PackedLabels:
-        """A copy of the labels of some images, in this order."""
+        """Return a copy of the labels of these images, in this order."""
 
         def flat(values: Array, start: Int64Array) -> Array:
             parts = [values[start[image] : start[image + 1]] for image in order]
@@ -169,7 +187,7 @@ class PackedLabels:
         )
 
     def masks(self, image: int) -> dict[int, BoolArray]:
-        """L: column of each concept of an image → bool [Y, X] (spec 1.4)."""
+        """Return L: column of each concept of an image → bool [Y, X] (spec 1.4)."""
         size = int(self.grid[image, 0]), int(self.grid[image, 1])
         concepts = self.slot_concept[slice(*self.slot_start[image : image + 2])]
         words = self.words[slice(*self.word_start[image : image + 2])]
@@ -180,7 +198,7 @@ class PackedLabels:
         return found
 
     def mask(self, image: int, concept: int) -> BoolArray:
-        """L of one concept of an image, by its column, bool [Y, X]; all off where the image does not carry it."""
+        """Return L of one concept of an image, by its column, bool [Y, X]; all off if the image does not carry it."""
         size = int(self.grid[image, 0]), int(self.grid[image, 1])
         if concept in self.whole[slice(*self.whole_start[image : image + 2])]:
             return np.ones(size, bool)
@@ -194,7 +212,7 @@ class PackedLabels:
         )
 
     def areas(self) -> tuple[Int32Array, Int32Array, Int64Array]:
-        """Every concept of every image: image, column and pixels, each [M], images ascending."""
+        """Return every concept of every image: image, column and pixels, each [M], images ascending."""
         slots, whole = slice(self.slot_start[0], self.slot_start[-1]), slice(self.whole_start[0], self.whole_start[-1])
         images = np.arange(len(self), dtype=np.int32)
         image = np.concatenate([np.repeat(images, np.diff(s)) for s in (self.slot_start, self.whole_start)])
@@ -208,14 +226,14 @@ class PackedLabels:
         return image[order], concept[order], pixels[order]
 
     def concept_area(self, concepts: int) -> Int64Array:
-        """G, int64 [C]: pixels that carry each concept, over all images (spec 1.6)."""
+        """Return G, int64 [C]: pixels that carry each concept, over all images (spec 1.6)."""
         area = np.zeros(concepts, np.int64)
         _, concept, pixels = self.areas()
         np.add.at(area, concept, pixels)
         return area
 
     def category_present(self, vocabulary: Vocabulary) -> BoolArray:
-        """P, bool [N, categories]: images that carry a concept of each primary category (spec 1.5)."""
+        """Return P, bool [N, categories]: images that carry a concept of each primary category (spec 1.5)."""
         present = np.zeros((len(self), len(vocabulary.categories) + 1), bool)  # last column: no category
         image, concept, _ = self.areas()
         present[image, vocabulary.category[concept]] = True
@@ -234,12 +252,12 @@ class PackedImage:
 
 
 def starts_of(sizes: Int64Array) -> Int64Array:
-    """int64 [n + 1]: where each of n pieces of these sizes begins, one after the other, and where the last ends."""
+    """Return where each of n adjacent pieces of these sizes begins, and where the last ends; int64 [n + 1]."""
     return np.concatenate([np.zeros(1, np.int64), np.cumsum(sizes, dtype=np.int64)])
 
 
 def unpack(words: Uint64Array, size: tuple[int, int]) -> BoolArray:
-    """Packed words [tiles, slots] of a grid of ``size`` (Y, X) as bool [slots, Y, X]."""
+    """Unpack words [tiles, slots] of a grid of ``size`` (Y, X) to bool [slots, Y, X]."""
     tiles = ((size[0] + 7) // 8, (size[1] + 7) // 8)
     bits = np.unpackbits(np.ascontiguousarray(words).astype("<u8").view(np.uint8), bitorder="little")
     # [tile rows, tile columns, slots, 8, 8] → [slots, Y, X]
@@ -248,7 +266,7 @@ def unpack(words: Uint64Array, size: tuple[int, int]) -> BoolArray:
 
 
 def pack_image(labels: ImageLabels, columns: Int32Array) -> PackedImage:
-    """Pack one image's labels; ``columns`` as Vocabulary.columns. A concept that is whole-image needs no pixels."""
+    """Pack one image's labels; ``columns`` as in Vocabulary.columns. A whole-image concept takes no words."""
     for number in labels.whole:
         if number and not (0 < number < len(columns) and columns[number] >= 0):
             raise ArgumentError(f"concept number {number} (whole image) is not in the vocabulary")

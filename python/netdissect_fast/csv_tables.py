@@ -1,4 +1,4 @@
-"""Reads the small csv files of a data set, trusting nothing in them."""
+"""Reader of the small csv files of a data set, which trusts nothing in them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pathlib import Path
 
 from .errors import DataError
 
-MAX_FIELD = 100_000  # characters of one csv cell; Broden's longest has a few hundred
+MAX_FIELD = 100_000  # characters in one csv cell; Broden's longest has a few hundred
 MAX_TABLE = 1 << 30  # bytes of one csv file; Broden's index has 12 million
 
 _INTEGER = re.compile(r"\+?([0-9]{1,15})(?:\.0*)?", re.ASCII)
@@ -29,11 +29,11 @@ class Table:
     rows: list[tuple[int, list[str]]]
 
     def error(self, line: int, reason: str) -> DataError:
-        """A DataError about one line of this file."""
+        """Return a DataError about one line of this file."""
         return DataError(self.path, reason, line)
 
     def integer(self, line: int, cells: list[str], column: str) -> int | None:
-        """A cell as an integer ≥ 0, also when written as 3.0; None where it or its column is blank."""
+        """Return a cell as an integer ≥ 0, even if written as 3.0; None if it is blank or its column is missing."""
         text = self.text(cells, column)
         if not text:
             return None
@@ -43,7 +43,7 @@ class Table:
         return number
 
     def number(self, line: int, cells: list[str], column: str) -> float:
-        """A cell as a finite number ≥ 0; 0 where it or its column is blank."""
+        """Return a cell as a finite number ≥ 0; 0 if it is blank or its column is missing."""
         text = self.text(cells, column)
         try:
             number = float(text) if text else 0.0
@@ -54,21 +54,21 @@ class Table:
         return number
 
     def text(self, cells: list[str], column: str) -> str:
-        """A cell without surrounding blanks; empty where the file has no such column."""
+        """Return a cell without surrounding blanks; empty if the file has no such column."""
         place = self.columns.get(column)
         return "" if place is None else cells[place].strip()
 
 
 def parse_integer(text: str) -> int | None:
-    """An integer ≥ 0 written as 3 or, by tools that know only floats, as 3.0; None for anything else."""
+    """Return an integer ≥ 0 written as 3 or, by tools that only have floats, as 3.0; None for anything else."""
     match = _INTEGER.fullmatch(text)
     return int(match[1]) if match else None
 
 
 def keep(error: DataError, faults: list[DataError] | None) -> None:
-    """Add an error to ``faults`` and go on, or raise it where that is None.
+    """Add an error to ``faults``, or raise it if that is None.
 
-    What is kept is a copy: an error as it was raised holds all that was in memory there.
+    A copy is added: the error as raised keeps everything alive that was in memory there.
     """
     if faults is None:
         raise error
@@ -76,15 +76,15 @@ def keep(error: DataError, faults: list[DataError] | None) -> None:
 
 
 def read_bytes(path: str | os.PathLike[str], limit: int) -> bytes:
-    """The bytes of a regular file. DataError where it is missing, a device, empty or over ``limit``."""
+    """Return the bytes of a regular file. Raises DataError if it is missing, a device, empty or over ``limit``."""
     try:
-        status = os.stat(path)  # noqa: PTH116 — before opening: opening a pipe would wait, a device may act
+        status = os.stat(path)  # noqa: PTH116 — first: opening a pipe would wait, opening a device may act
         if not stat.S_ISREG(status.st_mode):
             raise DataError(path, "is not a regular file")
         if status.st_size > limit:
             raise DataError(path, f"has {status.st_size} bytes, more than the {limit} expected at most")
         with open(path, "rb") as file:  # noqa: PTH123 — path may be a plain string here: 285,000 of them
-            data = file.read(status.st_size + 1)  # a buffer of that size is made first
+            data = file.read(status.st_size + 1)  # a buffer of that size is allocated first
     except FileNotFoundError as error:
         raise DataError(path, "does not exist") from error
     except (OSError, ValueError) as error:
@@ -97,12 +97,12 @@ def read_bytes(path: str | os.PathLike[str], limit: int) -> bytes:
 
 
 def read_table(path: Path, required: tuple[str, ...], faults: list[DataError] | None = None) -> Table:
-    """Read a csv file whose header has at least the ``required`` columns; more are welcome.
+    """Read a csv file whose header has at least the ``required`` columns; others are allowed.
 
     Tolerates a byte order mark, CRLF and blank lines. Raises DataError, with the line, for a file that is
     missing or not UTF-8, a missing or repeated column, a row longer or shorter than the header, a broken
-    quote, a NUL or an oversized cell. Where ``faults`` is given, rows that are malformed are left out and
-    their errors added to it.
+    quote, a NUL or an oversized cell. If ``faults`` is given, malformed rows are omitted and their errors added
+    to it.
     """
     text = _decode(path, read_bytes(path, MAX_TABLE))
     rows = _read_rows(path, text, faults)

@@ -1,4 +1,4 @@
-"""dissect(): images through the network once, peaks kept in the hooks, peaks counted against the labels."""
+"""dissect(): one pass of the images through the network, peaks kept in the hooks, then counted against the labels."""
 
 from __future__ import annotations
 
@@ -58,23 +58,24 @@ def dissect(
     model :
         any torch.nn.Module that takes a batch of images. Left as it was found.
     data :
-        images with labels, such as ``nd.Broden("broden1_224")``; or with ``input``, what the network makes them of,
-        such as ``nd.Segmented(latents, segmenter, names, generator=model)``: then give ``alignment="half_pixel"``.
+        images with labels, such as ``nd.Broden("broden1_224")``; or, for a generator, with ``input``, from which the
+        network makes the images, such as ``nd.Segmented(latents, segmenter, names, generator=model)``: then pass
+        ``alignment="half_pixel"``.
     layers :
         dotted names, or the modules themselves, one or several; {name: alias} to rename. See ``resolve_layers``.
     quantile :
-        a unit is active on this fraction of its highest activations, over all images and positions; taken
+        a unit is active on this fraction of its activations, the highest, over all images and positions; read
         as the decimal number it shows.
     thresholds :
         the thresholds themselves, [U], or a dict of them by layer; then no peaks are kept.
     alignment :
-        where a layer's positions sit on the image: "receptive_field" (traced through the network, as the
+        where a layer's positions lie on the image: "receptive_field" (traced through the network, as the
         paper does), "half_pixel", "align_corners", or (stride, offset) in input pixels.
     transform :
-        applied to a layer's maps before anything else: [B, K, H, W] → [B, U, H, W]; or a dict by layer, also of
+        applied to a layer's maps before anything else: [B, K, H, W] → [B, U, H, W]; or a dict by layer, which may hold
         several for one layer, all in the same pass; see ``watch``.
     tokens :
-        how transformer outputs [B, T, D] become maps where that is not evident; or a dict by layer.
+        how transformer outputs [B, T, D] become maps if that is ambiguous; or a dict by layer.
     units :
         a slice or indices: dissect only these units.
     category_rule :
@@ -82,11 +83,11 @@ def dissect(
         "none": in all images.
     preprocess :
         callable from PIL.Image to float tensor [3, H, W], or ``nd.Preprocess``; None: the model's own
-        configuration. It must show the network the whole image. None too where ``data`` has ``input``.
+        configuration. It must show the network the whole image. Also None if ``data`` has ``input``.
     crop :
-        "allow" accepts a ``preprocess`` that loses borders, so that labels are misplaced.
+        "allow" accepts a ``preprocess`` that loses borders, which misplaces labels.
     batch_size, device, workers :
-        of the forward pass: images at a time, torch device ("auto": the model's), loader processes.
+        of the forward pass: images per batch, torch device ("auto": the model's), loader processes.
     backend, threads :
         "cpu", "reference" or "auto"; threads of the kernels (None: all cores).
     cache :
@@ -94,14 +95,14 @@ def dissect(
     out :
         folder to write the result to (``nd.load`` reads it).
     resume, checkpoint_every :
-        go on from the last checkpoint that a run with the same model, data and settings left in ``out``; False: start
+        resume from the last checkpoint that a run with the same model, data and settings left in ``out``; False: start
         over. Seconds between checkpoints, which take at most a twentieth of the time; 0: one after every batch.
     shard :
-        (i, n): only the i-th (from 0) of n parts of the images. It is left in ``out``, and the result holds no layer:
-        ``nd.merge`` puts all together.
+        (i, n): only the i-th (from 0) of n parts of the images. The part is written to ``out``, and the result has no
+        layers: ``nd.merge`` merges all parts.
     group :
         processes that share the work and all call this: a torch.distributed process group; "auto": the default
-        one where it was initialised; None: this process alone. All get the result, rank 0 the peaks, and writes.
+        one if it was initialised; None: this process alone. All get the result; rank 0 gets the peaks, and writes.
     progress :
         show progress bars on a terminal.
 
@@ -113,7 +114,7 @@ def dissect(
     Raises
     ------
     NetDissectError
-        one of its kinds, naming the argument, layer, unit, image or file. Nothing is written then.
+        or one of its subclasses, naming the argument, layer, unit, image or file. Nothing is written then.
     """
     settings = Settings(
         quantile=quantile, thresholds=thresholds, alignment=alignment, transform=transform, tokens=tokens, units=units,

@@ -1,4 +1,4 @@
-"""What can go wrong, by kind. Every message says what was expected, what came and what to do."""
+"""The errors of the package, by kind. Every message says what was expected, what was found and what to do."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class NetDissectError(Exception):
 
 
 def shortened(text: object) -> str:
-    """Text for a message, its beginning where it is long: what a parser says may quote a whole file."""
+    """Return text for a message, cut if it is long: a parser's message may quote a whole file."""
     text = str(text)
     return text if len(text) <= 500 else f"{text[:500]}..."
 
@@ -28,7 +28,7 @@ class ShapeError(ArgumentError):
 class DataError(NetDissectError, ValueError):
     """A file of a data set or of a result is missing, broken or inconsistent.
 
-    ``path`` is the file, ``line`` its line (1-based) where there is one, ``reason`` the rest of the message.
+    ``path`` is the file, ``line`` its line (1-based) if known, ``reason`` the rest of the message.
     """
 
     def __init__(self, path: str | PathLike[str], reason: str, line: int | None = None) -> None:
@@ -36,12 +36,12 @@ class DataError(NetDissectError, ValueError):
         super().__init__(f"{self.path}{'' if line is None else f', line {line}'}: {reason}")
 
     def __reduce__(self) -> tuple[type[DataError], tuple[str, str, int | None]]:
-        # Data loader workers send their errors to the main process by pickle.
+        # Data loader workers send their errors to the main process by pickling them.
         return type(self), (self.path, self.reason, self.line)
 
 
 class LayerError(NetDissectError, ValueError):
-    """A layer cannot be found, never ran, or gave something that is not a stack of unit maps."""
+    """A layer cannot be found, never ran, or returned something that is not a stack of unit maps."""
 
 
 class ActivationError(NetDissectError, ValueError):
@@ -49,7 +49,7 @@ class ActivationError(NetDissectError, ValueError):
 
 
 class ModelError(NetDissectError, RuntimeError):
-    """The user's model cannot be loaded, or raised while running."""
+    """The user's model cannot be loaded, or raised an error while running."""
 
 
 class OutputError(NetDissectError, OSError):
@@ -61,31 +61,31 @@ class InUse(OutputError):
 
 
 class DownloadError(NetDissectError, OSError):
-    """A file cannot be downloaded; the message lists every address with what went wrong there."""
+    """A file cannot be downloaded; the message lists every address and what went wrong there."""
 
 
 class ResumeMismatch(ArgumentError):
-    """What was begun has other settings, model or data than what is to be added; the message says which."""
+    """What was begun has different settings, model or data from what is to be added; the message says which."""
 
 
 class RankError(NetDissectError, RuntimeError):
-    """The processes of one run lost contact: one of them failed, and says itself why."""
+    """The processes of one run lost contact: one of them failed, and its own error says why."""
 
 
 class CapacityError(NetDissectError, MemoryError):
-    """The work does not fit into memory, even in the smallest pieces; the message says what to make smaller."""
+    """The work does not fit into memory, even in the smallest pieces; the message says what to reduce."""
 
 
 class BackendUnavailable(NetDissectError, ImportError):
-    """The backend asked for does not exist on this machine; the message says what to install."""
+    """The requested backend is not available on this machine; the message says what to install."""
 
 
 class MissingExtra(NetDissectError, ImportError):
-    """Something asked for needs a package that is not installed; the message says which extra brings it."""
+    """A requested feature needs a package that is not installed; the message says which extra installs it."""
 
 
 def require(module: str, extra: str) -> Any:
-    """The optional package ``module``, or a MissingExtra that names the extra which brings it."""
+    """Return the optional package ``module``, or raise a MissingExtra that names the extra which installs it."""
     try:
         return import_module(module)
     except ImportError as error:

@@ -1,6 +1,14 @@
-"""Figures for papers: each function draws into ``ax``, a matplotlib Axes (None: a new figure), and gives it back.
+"""Figures for papers: each function draws into ``ax``, a matplotlib Axes (None: a new figure), and returns it.
 
-Layers are LayerResults or UnitTables, such as ``nd.compare_csv`` reads. Needs matplotlib: the extra ``report``.
+Layers are LayerResults, or UnitTables such as ``nd.compare_csv`` returns. Needs matplotlib: the extra ``report``.
+
+>>> maps = np.array([[[[4, 0], [0, 0]]], [[[0, 0], [0, 3]]]], np.float32)
+>>> words = nd.Vocabulary([7, 9], ("car", "street"), [0, 1], ("object", "scene"))
+>>> layer = nd.score(maps, np.array([[[7, 0], [0, 0]], [[0, 0], [9, 7]]]), words, quantile="1/4", name="conv1")
+>>> with nd.plot.detached():  # without pyplot; plt.subplots() makes an ``ax`` too
+...     ax = nd.plot.concepts(layer)
+>>> ax.get_title()
+'conv1: 1 of 1 units detect 1 concepts (IoU > 0.04)'
 """
 
 from __future__ import annotations
@@ -24,7 +32,7 @@ if TYPE_CHECKING:
 
     Layer: TypeAlias = LayerResult | UnitTable
 
-_COLOURS = {  # of Broden's categories; told apart by people with any colour vision, readable on white and on black
+_COLOURS = {  # of Broden's categories; distinct for any colour vision, readable on white and on black
     "object": "#3f7fd0",
     "part": "#1f9a8a",
     "scene": "#9467c9",
@@ -33,20 +41,24 @@ _COLOURS = {  # of Broden's categories; told apart by people with any colour vis
     "color": "#a3890f",
 }
 _OTHERS = ("#5b8c3e", "#7a7f87", "#c2559d", "#4a9fb5")
-_LABEL_INCHES = 0.16  # of one concept's bar and name
-_MOST_INCHES = 300.0  # of a figure: 60,000 pixels at 200 an inch, near what matplotlib can draw
+_LABEL_INCHES = 0.16  # per concept: its bar and name
+_MOST_INCHES = 300.0  # of a figure: 60,000 pixels at 200 per inch, close to matplotlib's limit
 
 _detached = ContextVar("detached", default=False)
 
 
 def category_colours(categories: Sequence[str]) -> dict[str, str]:
-    """A colour for each category, as #rrggbb."""
+    """Return a colour for each category, as #rrggbb.
+
+    >>> nd.plot.category_colours(["object", "colour of hair"])
+    {'object': '#3f7fd0', 'colour of hair': '#5b8c3e'}
+    """
     others = [name for name in categories if name not in _COLOURS]
     return {name: _COLOURS.get(name) or _OTHERS[others.index(name) % len(_OTHERS)] for name in categories}
 
 
 def concepts(layer: Layer, *, iou_threshold: float = 0.04, ax: Axes | None = None) -> Axes:
-    """The paper's bar chart: for each concept that is detected, how many units detect it, coloured by category."""
+    """Draw the paper's bar chart: how many units detect each detected concept, coloured by category."""
     table = _table(layer)
     found = table.detected(iou_threshold)
     longest = max((len(name) for _, name in found), default=0)
@@ -76,7 +88,7 @@ def categories(
     count: CountRule = "top_label",
     ax: Axes | None = None,
 ) -> Axes:
-    """The paper's comparison of layers or networks: unique detectors of each, stacked by category."""
+    """Draw the paper's comparison of layers or networks: unique detectors of each, stacked by category."""
     tables = _tables(layers)
     names = _categories(tables.values())
     unique = {name: table.unique_detectors(iou_threshold, count) for name, table in tables.items()}
@@ -97,7 +109,7 @@ def categories(
 def iou_distribution(
     layers: Layer | Mapping[str, Layer] | Sequence[Layer], *, iou_threshold: float = 0.04, ax: Axes | None = None
 ) -> Axes:
-    """IoU of the units' labels, best unit first, one line a layer; the IoU threshold dashed."""
+    """Draw the IoU of the units' labels, best unit first, one line per layer; the IoU threshold is dashed."""
     if isinstance(layers, UnitTable) or hasattr(layers, "table"):
         layers = [layers]  # type: ignore[list-item]
     tables = _tables(layers)
@@ -121,7 +133,7 @@ def unique_detectors(
     xlabel: str = "",
     ax: Axes | None = None,
 ) -> Axes:
-    """Unique detectors against anything that varies: one layer for each ``x``; in total and by category."""
+    """Draw unique detectors against anything that varies, one layer per ``x``; in total and by category."""
     tables = [_table(layer) for layer in layers]
     if len(x) != len(tables) or not tables:
         raise ArgumentError(f"expected one layer for each x, at least one; got {len(x)} x and {len(tables)} layers")
@@ -140,7 +152,7 @@ def lines(
     integers: bool = True,
     ax: Axes | None = None,
 ) -> Axes:
-    """A line for each of ``series``, numbers by name: "total" in grey, categories in their colours."""
+    """Draw a line for each of ``series``, numbers by name: "total" in grey, categories in their colours."""
     ax, legend = ax or _axes(4.5, 3.2), {}
     colours = {"total": "0.35", **category_colours([name for name in series if name != "total"])}
     for name, heights in series.items():
@@ -166,13 +178,13 @@ def _tables(layers: Mapping[str, Layer] | Sequence[Layer]) -> dict[str, UnitTabl
 
 
 def _categories(tables: Any) -> list[str]:
-    """Categories of all, in the order in which they first come."""
+    """Return the categories of all tables, in order of first appearance."""
     return list(dict.fromkeys(name for table in tables for name in table.vocabulary.categories))
 
 
 @contextmanager
 def detached() -> Iterator[None]:
-    """Inside, new figures are not pyplot's: they need no window, and go when nobody refers to them."""
+    """Create new figures without pyplot, inside: they need no window, and are freed when nothing refers to them."""
     token = _detached.set(True)
     try:
         yield
@@ -190,12 +202,12 @@ def _axes(width: float, height: float) -> Axes:
 
 
 def _text(name: str) -> str:
-    """A name in which no dollar begins a formula."""
+    """Return a name with dollars escaped, so that none begins a formula."""
     return name.replace("$", r"\$")
 
 
 def _plain(ax: Axes, legend: Mapping[str, Any], integers: bool = True, **where: Any) -> Axes:
-    if legend:  # given outright: matplotlib leaves out labels that begin with an underscore
+    if legend:  # given explicitly: matplotlib omits labels that begin with an underscore
         ax.legend(list(legend.values()), list(map(_text, legend)), fontsize=7, frameon=False, **where)
     ax.spines[["top", "right"]].set_visible(False)
     if integers:

@@ -1,4 +1,4 @@
-"""Jobs in order, in threads or in worker processes that leave nothing behind, also where their parent is killed."""
+"""Jobs run in order, in threads or in worker processes that end with their parent, even if it is killed."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ def run_jobs(
     what: str,
     ahead: int = 4,
 ) -> Iterator[R]:
-    """Run jobs, (function, arguments) that pickle, in processes; gives their results in order.
+    """Run jobs, (function, arguments) that pickle, in processes; yield their results in order.
 
-    workers    processes, or 0: a thread of this one
+    workers    processes, or 0: a thread of this process
     start      called first in each worker, with ``arguments``
     what       for messages: what a process does
-    ahead      jobs taken from ``jobs`` for each worker before results are waited for
+    ahead      jobs per worker taken from ``jobs`` before results are waited for
 
-    Raises what a job raises, ArgumentError where ``arguments`` do not pickle, and CapacityError where a process dies.
+    Raises what a job raises, ArgumentError if ``arguments`` do not pickle, and CapacityError if a process dies.
     """
     with closing(in_order(_pool(workers, start, arguments), jobs, ahead * max(1, workers))) as results:
         try:
@@ -50,15 +50,15 @@ def run_jobs(
 def _pool(workers: int, start: Callable[..., None], arguments: tuple[Any, ...]) -> Executor:
     if workers < 1:
         return ThreadPoolExecutor(1, "netdissect_fast worker", start, arguments)
-    # Spawned: a fork of a process with threads, such as torch's, may hang.
+    # Spawned: forking a process with threads, such as torch's, may hang.
     context = multiprocessing.get_context("spawn")
     return ProcessPoolExecutor(workers, context, _start_process, (start, *arguments))
 
 
 def in_order(pool: Executor, jobs: Iterable[Job[R]], ahead: int) -> Generator[R, None, None]:
-    """Run jobs in a pool, at most ``ahead`` more of them than results were taken; gives their results in order.
+    """Run jobs in a pool, at most ``ahead`` more than results were taken; yield their results in order.
 
-    The pool ends with it, also where it is closed early.
+    The pool is shut down at the end, also if the generator is closed early.
     """
     waiting: deque[Future[R]] = deque()
     with pool:
@@ -75,13 +75,13 @@ def in_order(pool: Executor, jobs: Iterable[Job[R]], ahead: int) -> Generator[R,
 
 
 def _start_process(start: Callable[..., None], *arguments: Any) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the main process stops the others
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the main process stops its workers
     threading.Thread(target=_end_with_parent, daemon=True).start()
     start(*arguments)
 
 
 def _end_with_parent() -> None:
-    """A main process that is killed stops nobody."""
+    """Exit when the main process is gone: if it is killed, it cannot stop its workers."""
     parent = multiprocessing.parent_process()
     assert parent is not None
     wait([parent.sentinel])
@@ -90,7 +90,7 @@ def _end_with_parent() -> None:
 
 @contextmanager
 def _said_what_cannot_be_sent() -> Iterator[None]:
-    """Pickling, as processes start, raises errors of several kinds."""
+    """Turn the errors of several kinds that pickling raises into one ArgumentError."""
     try:
         yield
     except (BrokenProcessPool, OSError):
@@ -104,7 +104,7 @@ def _said_what_cannot_be_sent() -> Iterator[None]:
 
 @contextmanager
 def _interrupts_held() -> Iterator[None]:
-    """Hold Ctrl-C back while processes start: it would hit them before they can ignore it."""
+    """Hold back Ctrl-C while processes start: it would reach them before they can ignore it."""
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return

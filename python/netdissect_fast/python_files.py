@@ -17,10 +17,10 @@ from .errors import ArgumentError, ModelError
 
 
 def function_of(spec: str, forms: str, role: str) -> tuple[Path, str, Callable[..., Any]]:
-    """Import a Python file; gives its path, and the name and the function asked for.
+    """Import a Python file; return its path, and the name and function that ``spec`` names.
 
-    forms, role   for messages: what may be given instead, and what the function does
-    Raises ArgumentError where ``spec`` names no Python file or function, ModelError where importing it raises.
+    forms, role   for messages: the accepted forms of ``spec``, and what the function does
+    Raises ArgumentError if ``spec`` names no Python file or function, ModelError if importing it raises.
     """
     file, colon, name = spec.rpartition(":")
     path = Path(file if colon and not spec.endswith(".py") else spec)
@@ -42,7 +42,7 @@ def function_of(spec: str, forms: str, role: str) -> tuple[Path, str, Callable[.
 
 
 def _functions(path: Path) -> list[str]:
-    """Names of the public functions and classes of a Python file, read without running it."""
+    """Return the names of a Python file's public functions and classes, read without running it."""
     try:
         body = ast.parse(path.read_bytes(), str(path)).body
     except (SyntaxError, ValueError) as error:
@@ -52,13 +52,13 @@ def _functions(path: Path) -> list[str]:
 
 
 def _import(path: Path) -> Any:
-    # a name that no other module has, so that the user's file may be called torch.py
+    # a name that no other module has, so that the user's file may be named torch.py
     name = f"_netdissect_fast_model_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:12]}"
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # dataclasses and pickle look a class's module up
+    sys.modules[name] = module  # dataclasses and pickle look up a class's module
     try:
         spec.loader.exec_module(module)
     except BaseException:
@@ -69,7 +69,7 @@ def _import(path: Path) -> Any:
 
 @contextmanager
 def importable(path: Path) -> Iterator[None]:
-    """Let a file import its neighbours, as it could if it were run."""
+    """Let a file import its neighbours, as it could when run as a script."""
     entry = str(path.parent.resolve())
     sys.path.insert(0, entry)
     try:
@@ -98,4 +98,4 @@ def require_no_arguments(path: Path, name: str, function: Callable[..., Any]) ->
             f"{path}: {name} must be callable without arguments ({error}); write one that is"
         ) from error
     except ValueError:
-        return  # a builtin without a signature: calling it will tell
+        return  # a builtin without a signature: only calling it can tell

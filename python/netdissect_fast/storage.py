@@ -1,4 +1,4 @@
-"""The one place that writes files and folders: under a temporary name, then renamed; and checked on reading."""
+"""The one place that writes files and folders: under a temporary name, then renamed. Files are checked when read."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ from .types import Array
 _CHECKSUM = "crc32"  # of all other arrays' bytes, by name
 LOCK = ".netdissect-fast.lock"  # of a folder that is being written
 MAX_JSON = 100_000_000  # bytes of one JSON file, as safetensors allows its headers
-_STALE = 24 * 3600  # seconds after which an unfinished folder's process is surely gone
+_STALE = 24 * 3600  # seconds after which the process of an unfinished folder is surely gone
 
 
 @contextmanager
 def atomic_file(path: Path, sync: bool = True) -> Iterator[IO[bytes]]:
     """Open ``path`` for writing so that a reader sees the old file or the whole new one, never half of it.
 
-    ``sync=False``: for many small files that can be made again, this does not wait for the disk, so that a power
-    failure may leave one empty. Raises OutputError, and leaves nothing behind, where the file cannot be written.
+    ``sync=False``, for many small files that can be made again, does not wait for the disk: a power failure may leave
+    one empty. Raises OutputError, and leaves nothing behind, if the file cannot be written.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
@@ -50,7 +50,7 @@ def atomic_file(path: Path, sync: bool = True) -> Iterator[IO[bytes]]:
     except OSError as error:
         raise _output_error(path, error) from error
     finally:
-        with suppress(OSError):  # gone after a success; where the folder is none, never there
+        with suppress(OSError):  # renamed after success; never created if the folder is not one
             temporary.unlink()
 
 
@@ -69,9 +69,9 @@ def _sync_folder(folder: Path) -> None:
 
 @contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
-    """Give a temporary folder beside ``path`` to fill, renamed to ``path`` at the end, removed on any error.
+    """Yield a temporary folder next to ``path`` to fill; it is renamed to ``path`` at the end, removed on any error.
 
-    Raises OutputError where it cannot be written, or ``path`` exists by then and is not an empty folder.
+    Raises OutputError if it cannot be written, or ``path`` exists by then and is not an empty folder.
     """
     if not path.name:
         raise OutputError(f"cannot write the folder {path}: give the name of a new folder")
@@ -96,7 +96,7 @@ def new_folder(path: Path) -> Iterator[Path]:
 
 
 def _remove_stale(path: Path) -> None:
-    """Remove what processes that were killed left beside ``path``."""
+    """Remove what killed processes left next to ``path``."""
     for left in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
         with suppress(OSError):  # its process may be finishing just now
             if time.time() - left.stat().st_mtime > _STALE:
@@ -105,11 +105,11 @@ def _remove_stale(path: Path) -> None:
 
 @contextmanager
 def only_writer(folder: Path, lock: str = LOCK) -> Iterator[None]:
-    """Hold ``folder``, which is made, so that no other process writes into it meanwhile.
+    """Hold ``folder``, created if needed, so that no other process writes into it meanwhile.
 
-    The hold is a lock on the file ``lock`` in it, which the system gives up when the process ends, however it ends;
-    the file names the holder. Raises InUse naming the process and host that hold the folder, OutputError where it
-    cannot be written. Where the file system knows no locks, nothing is held.
+    The hold is a lock on the file ``lock`` in it, which the system releases when the process ends, however it ends;
+    the file names the holder. Raises InUse naming the process and host that hold the folder, OutputError if it
+    cannot be written. If the file system has no locks, nothing is held.
     """
     path = folder / lock
     try:
@@ -122,7 +122,7 @@ def only_writer(folder: Path, lock: str = LOCK) -> Iterator[None]:
     try:
         yield
     finally:
-        with suppress(OSError):  # while it is held, so that nobody else's is removed
+        with suppress(OSError):  # while still held, so that no other process's is removed
             path.unlink()
         file.close()
 
@@ -130,14 +130,14 @@ def only_writer(folder: Path, lock: str = LOCK) -> Iterator[None]:
 def _locked(path: Path) -> IO[str]:
     while True:
         file = path.open("a+", encoding="utf-8")
-        file.seek(0)  # some systems lock from where the file stands
+        file.seek(0)  # some systems lock from the current position
         try:
             _lock(file)
         except BlockingIOError:
             message = _held(path, file)
             file.close()
             raise InUse(message) from None
-        except OSError:  # such as on a network without locks
+        except OSError:  # such as a network file system without locks
             return file
         try:
             ours = os.path.samestat(os.fstat(file.fileno()), path.stat())
@@ -164,7 +164,7 @@ def _held(path: Path, file: IO[str]) -> str:
 
 
 def _lock(file: IO[str], shared: bool = False) -> None:
-    """Lock a file without waiting. BlockingIOError where another holds it, another OSError where there are no locks."""
+    """Lock a file without waiting. BlockingIOError if another process holds it, other OSError if there are no locks."""
     if sys.platform == "win32":
         import msvcrt
 
@@ -179,11 +179,11 @@ def _lock(file: IO[str], shared: bool = False) -> None:
 
 
 def require_unheld(folder: Path, lock: str = LOCK) -> None:
-    """Raise InUse where another process is the only writer of ``folder``."""
+    """Raise InUse if another process is the only writer of ``folder``."""
     path = folder / lock
     with suppress(FileNotFoundError), path.open("r+", encoding="utf-8") as file:
         try:
-            _lock(file, shared=True)  # so that two who ask do not take each other for a writer
+            _lock(file, shared=True)  # so that two that ask do not take each other for a writer
         except BlockingIOError:
             raise InUse(_held(path, file)) from None
         except OSError:  # no locks here
@@ -191,14 +191,14 @@ def require_unheld(folder: Path, lock: str = LOCK) -> None:
 
 
 def require_writable(folder: Path) -> None:
-    """Raise OutputError now, rather than after hours of work, where nothing can be written to ``folder``."""
+    """Raise OutputError now, rather than after hours of work, if nothing can be written to ``folder``."""
     with atomic_file(folder / ".writable"):
         pass
     (folder / ".writable").unlink(missing_ok=True)
 
 
 def remove_file(path: Path) -> None:
-    """Remove a file or a link that may not be there. Raises OutputError where it cannot be removed, or is a folder."""
+    """Remove a file or a link, if it exists. Raises OutputError if it cannot be removed or is a folder."""
     try:
         path.unlink(missing_ok=True)
     except OSError as error:
@@ -206,9 +206,9 @@ def remove_file(path: Path) -> None:
 
 
 def remove_tree(path: Path) -> None:
-    """Remove a folder with all that is in it, or a file; of a link only the link. OutputError where that fails.
+    """Remove a folder with all its content, or a file; of a link only the link. Raises OutputError if that fails.
 
-    Whoever looks meanwhile sees the whole folder or none.
+    Readers see the whole folder or none.
     """
     if path.is_symlink() or not path.is_dir():
         remove_file(path)
@@ -222,9 +222,9 @@ def remove_tree(path: Path) -> None:
 
 
 def remove_unfinished(folder: Path) -> None:
-    """Remove what killed processes had begun to write or to remove in a folder and two levels below it.
+    """Remove what killed processes had begun to write or remove in a folder and two levels below it.
 
-    For the only writer of all that; what cannot be removed stays.
+    Only for the only writer of all these; what cannot be removed stays.
     """
     for pattern in (".*.part", "*/.*.part", "*/*/.*.part"):
         for left in list(folder.glob(pattern)):
@@ -234,13 +234,13 @@ def remove_unfinished(folder: Path) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write UTF-8 text, line ends as given."""
+    """Write UTF-8 text, with line ends as they are."""
     with atomic_file(path) as file:
         file.write(text.encode())
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write JSON, readable by people."""
+    """Write human-readable JSON."""
     text = json.dumps(value, indent=2, ensure_ascii=False)
     if not text.isascii() and text != text.encode(errors="replace").decode():
         text = json.dumps(value, indent=2)  # a file name that is not UTF-8 can only be escaped
@@ -248,7 +248,7 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def _require_file(path: Path) -> int:
-    """Bytes of a regular file, or a DataError: opening a pipe would wait for ever, a device may have no end."""
+    """Return the size of a regular file, else raise DataError: a pipe would wait forever, a device may have no end."""
     try:
         status = path.stat()
     except (OSError, ValueError) as error:
@@ -259,7 +259,7 @@ def _require_file(path: Path) -> int:
 
 
 def read_json(path: Path) -> Any:
-    """Read JSON; DataError where it is missing, broken or larger than MAX_JSON."""
+    """Read JSON. Raises DataError if it is missing, broken or larger than MAX_JSON."""
     size = _require_file(path)
     if size > MAX_JSON:
         raise DataError(path, f"has {size} bytes, more than the {MAX_JSON} expected at most")
@@ -272,17 +272,17 @@ def read_json(path: Path) -> Any:
 
 
 def write_arrays(path: Path, arrays: Mapping[str, Array], metadata: Mapping[str, str] | None = None) -> None:
-    """Write named arrays and text metadata as one safetensors file, with a checksum as one more array."""
+    """Write named arrays and text metadata as one safetensors file, with a checksum as an additional array."""
     from safetensors.numpy import save
 
     payload = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
-    payload[_CHECKSUM] = np.array([_checksum(payload)], np.uint32)  # several metadata come in any order
+    payload[_CHECKSUM] = np.array([_checksum(payload)], np.uint32)  # as metadata its order would vary
     with atomic_file(path) as file:
         file.write(save(payload, metadata=dict(metadata) if metadata else None))
 
 
 def read_arrays(path: Path) -> tuple[dict[str, Array], dict[str, str]]:
-    """Read a safetensors file: its arrays and its metadata. DataError where it is missing, broken or was changed."""
+    """Read the arrays and metadata of a safetensors file. Raises DataError if it is missing, broken or was changed."""
     from safetensors import SafetensorError, safe_open
 
     _require_file(path)
