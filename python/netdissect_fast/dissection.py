@@ -115,6 +115,20 @@ def dissect(
     ------
     NetDissectError
         or one of its subclasses, naming the argument, layer, unit, image or file. Nothing is written then.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from tempfile import TemporaryDirectory
+    >>> model = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3, stride=2), torch.nn.ReLU())
+    >>> with TemporaryDirectory() as cache:
+    ...     result = nd.dissect(
+    ...         model, nd.Synthetic(images=8), {"1": "conv1"}, preprocess=nd.Preprocess(32), cache=cache, progress=False
+    ...     )
+    >>> print(result["conv1"].grid)
+    stride 2, offset 1 (receptive_field)
+    >>> result["conv1"].iou.shape  # 4 units, 89 concepts
+    (4, 89)
     """
     settings = Settings(
         quantile=quantile, thresholds=thresholds, alignment=alignment, transform=transform, tokens=tokens, units=units,
