@@ -65,7 +65,7 @@ class DownloadError(NetDissectError, OSError):
 
 
 class ResumeMismatch(ArgumentError):
-    """What was begun has different settings, model or data from what is to be added; the message says which."""
+    """Settings, model or data differ between what was begun and what is to be added; the message says which."""
 
 
 class RankError(NetDissectError, RuntimeError):

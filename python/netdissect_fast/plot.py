@@ -184,7 +184,7 @@ def _categories(tables: Any) -> list[str]:
 
 @contextmanager
 def detached() -> Iterator[None]:
-    """Create new figures without pyplot, inside: they need no window, and are freed when nothing refers to them."""
+    """Create figures without pyplot within the context: they need no window, and go when nothing refers to them."""
     token = _detached.set(True)
     try:
         yield

@@ -50,7 +50,7 @@ class AxisTable:
 
 @dataclass(frozen=True)
 class Grid:
-    """Where the H×W features of a layer lie on the network's input. All pairs are (y, x).
+    """The place of a layer's H×W features on the network's input. All pairs are (y, x).
 
     size        (H, W) of the activation map
     input_size  the network's input in pixels

@@ -108,7 +108,7 @@ def watch(
 
 @contextmanager
 def evaluating(*networks: nn.Module) -> Iterator[None]:
-    """Put networks in evaluation mode, run uncompiled, inside; restore all training flags afterwards."""
+    """Run networks uncompiled and in evaluation mode within the context; restore all training flags afterwards."""
     import torch
 
     flags = [(module, module.training) for network in networks for module in network.modules()]

@@ -18,7 +18,7 @@ _PREFIXES = (0, 1, 2, 4, 5)
 
 @dataclass(frozen=True)
 class Tokens:
-    """How a transformer's output is laid out on the image.
+    """The layout of a transformer's output on the image.
 
     Parameters
     ----------

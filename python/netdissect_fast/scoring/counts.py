@@ -24,7 +24,7 @@ _CHUNK = 1024  # images counted between two chances to be interrupted
 
 @dataclass
 class Sums:
-    """What the masks of some images cover (spec 1.6); sums over disjoint images add up to the sums over all.
+    """The pixels that the masks of some images cover (spec 1.6); sums over disjoint images add up to the sums over all.
 
     intersection  I, int64 [U, C]: pixels of both the unit's mask and the concept
     unit_area     A, int64 [U, categories]: pixels of the mask in images that carry the category
@@ -46,7 +46,7 @@ class Sums:
 
 @dataclass(frozen=True)
 class Totals:
-    """What the labels of a whole data set cover (spec 1.6), independent of the units.
+    """The pixels that the labels of a whole data set cover (spec 1.6), independent of the units.
 
     concept_area  G, int64 [C]: pixels of the concept
     pixels        int64 [categories]: all pixels of images that carry the category (for the chance level)

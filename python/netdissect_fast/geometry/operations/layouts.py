@@ -145,7 +145,7 @@ def cat(call: Call) -> Track:
 
 
 def _pure(known: object, d: int) -> bool:
-    """Whether dimension ``d`` is nothing but image, so that joining along it joins places."""
+    """Return whether dimension ``d`` is nothing but image, so that joining along it joins places."""
     return isinstance(known, Track) and all(part.axis >= 0 for part in known.dims[d])
 
 

@@ -24,10 +24,10 @@ def cupy_is_there() -> bool:
 
 
 class CupyEngine:
-    """See Engine in engine.py. Handles are torch tensors, so that torch's allocator is the only one on the device."""
+    """An Engine (engine.py) on CuPy. Handles are torch tensors, so that only torch allocates on the device."""
 
     def __init__(self, device: Any = None) -> None:
-        """``device``: a torch.device; None: torch's current CUDA device."""
+        """Prepare ``device``, a torch.device; None: torch's current CUDA device."""
         try:
             import cupy
         except ImportError as error:
