@@ -61,7 +61,7 @@ def test_shards_in_one_folder_in_any_order(count: int, data: nd.Broden, whole: A
     for index in np.random.default_rng(count).permutation(count):
         result = run(data, tmp_path, (int(index), count))
         assert not result.layers
-        with pytest.raises(ArgumentError, match="a shard alone has no result"):
+        with pytest.raises(ArgumentError, match="a single shard has no result"):
             result["3"]
     merged = nd.merge(tmp_path)
     assert contents(tmp_path) == whole

@@ -28,7 +28,7 @@ def load_model(spec: str, weights: str | Path | None = None) -> nn.Module:
     spec : ``path/to/file.py:function``, whose function takes no arguments and returns an nn.Module; a
         ``.pt2`` of ``torch.export.save``; ``torchvision:name`` or ``timm:name``, without weights of its own.
     weights :
-        a file of weights to load into it (see ``weights.load_weights``).
+        a weights file to load into it (see ``weights.load_weights``).
 
     Raises
     ------
