@@ -42,8 +42,8 @@ class Peaks:
     ============ =============================================== =================================================
     verb         drops (neighbours of what is kept stay)         needs
     ============ =============================================== =================================================
-    add          what exceeds no bound; as the store doubles,    images in ascending order, none twice
-                 raises the bounds to the m-th largest so far
+    add          what does not exceed the bounds, which rise     images in ascending order, none twice
+                 to the m-th largest so far as the store doubles
     settle       nothing: takes over what a device holds back    nothing
     compact      what the m-th largest so far rules out          nothing; no effect before m activations were seen
     raise_bounds what does not exceed the given bounds           bounds from the current ones up to T
