@@ -262,7 +262,7 @@ def test_without_broken_leaves_images_out() -> None:
     assert isinstance(rest, Subset)
     assert [rest.name(i) for i in range(len(rest))] == ["0.png", "2.png", "3.png", "5.png"]
     assert [fault.path for fault in rest.skipped] == ["x.png", "4.png"]
-    with pytest.raises(DataError, match="6 of 6 images are missing files or have broken ones: none is left; the first"):
+    with pytest.raises(DataError, match="6 of 6 images have missing or broken files: none is left; the first"):
         without_broken(Own(dict.fromkeys(range(6), raising(DataError("x.png", "is broken")))))
 
 

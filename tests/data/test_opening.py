@@ -62,10 +62,10 @@ def test_what_is_none(tmp_path: Path, functions: Path) -> None:
     with pytest.raises(ArgumentError, match="a data set is a folder"):
         open_data(tmp_path)
     with pytest.raises(
-        ArgumentError, match=r"say which function gives the data set: .* the file defines drawn, nothing"
+        ArgumentError, match=r"say which function returns the data set: .* the file defines drawn, nothing"
     ):
         open_data(functions)
-    with pytest.raises(ArgumentError, match=r"nothing\(\) must give a data set, .* got int"):
+    with pytest.raises(ArgumentError, match=r"nothing\(\) must return a data set, .* got int"):
         open_data(f"{functions}:nothing")
     with pytest.raises(ArgumentError, match="must be callable without arguments"):
         open_data(f"{functions}:of")
@@ -76,13 +76,13 @@ def test_what_is_none(tmp_path: Path, functions: Path) -> None:
 def test_options_that_do_not_fit(tmp_path: Path, functions: Path) -> None:
     tiny, folder = write_tiny(tmp_path / "tiny"), write_folder(tmp_path / "mine")
     assert len(open_data(tiny, split="val")) == 1
-    with pytest.raises(ArgumentError, match="is in Broden's format: it has no choice of label_size"):
+    with pytest.raises(ArgumentError, match="is in Broden's format: the option label_size does not apply"):
         open_data(tiny, label_size=5)
-    with pytest.raises(ArgumentError, match="is not in Broden's format: it has no choice of split"):
+    with pytest.raises(ArgumentError, match="is not in Broden's format: the option split does not apply"):
         open_data(folder, split="val")
-    with pytest.raises(ArgumentError, match="no choice of categories"):
+    with pytest.raises(ArgumentError, match="categories does not apply"):
         open_data(f"{functions}:drawn", categories=["color"])
-    with pytest.raises(ArgumentError, match="no choice of label_size"):
+    with pytest.raises(ArgumentError, match="label_size does not apply"):
         open_data(f"{functions}:drawn", label_size=7)
 
 
@@ -100,7 +100,7 @@ def test_found_again(tmp_path: Path, functions: Path) -> None:
     assert again.labels(0).shape == (9, 9)
     made = nd.Subset(open_data(f"{functions}:drawn"), [1])
     source = json.loads(json.dumps(source_of(made)))
-    with pytest.raises(ArgumentError, match=r"was made by .*mine\.py:drawn: give that as the data set"):
+    with pytest.raises(ArgumentError, match=r"was returned by .*mine\.py:drawn: pass that as the data set"):
         open_source(source)  # what a result folder names is not run unasked
     assert open_source(source, Path(f"{functions}:drawn")).fingerprint() == made.fingerprint()
 
@@ -190,7 +190,7 @@ def test_an_object_without_a_vocabulary(tmp_path: Path) -> None:
     methods = "\n".join(f"    {name} = __len__" for name in ("image", "labels", "name", "fingerprint"))
     code = f"class Mine:\n    vocabulary = None\n    def __len__(self): return 1\n{methods}\n"
     (tmp_path / "mine.py").write_text(code)
-    with pytest.raises(ArgumentError, match="must give a data set"):
+    with pytest.raises(ArgumentError, match="must return a data set"):
         open_data(f"{tmp_path / 'mine.py'}:Mine")
 
 

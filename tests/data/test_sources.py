@@ -230,7 +230,7 @@ def test_dissect_records_it(kind: str, tmp_path: Path) -> None:
 def test_dissect_records_that_there_is_none(tmp_path: Path) -> None:
     run = run_of(Mine(), tmp_path / "out")
     assert run["data"]["source"] is None
-    with pytest.raises(ArgumentError, match=r"does not say where the images are: give the data set \(--data\)"):
+    with pytest.raises(ArgumentError, match=r"does not say where the images are: pass the data set \(--data\)"):
         data_of_run(run)
 
 
@@ -281,7 +281,7 @@ def test_another_data_set_is_refused(tmp_path: Path) -> None:
 def test_no_record(run: dict[str, Any], tmp_path: Path) -> None:
     """As in a folder that was written by hand: the data set has to be given, and is trusted."""
     write_tiny(tmp_path)
-    with pytest.raises(ArgumentError, match=r"does not say where the images are: give the data set \(--data\)"):
+    with pytest.raises(ArgumentError, match=r"does not say where the images are: pass the data set \(--data\)"):
         data_of_run(run)
     assert_same_data(data_of_run(run, tmp_path), nd.Broden(tmp_path))
 

@@ -233,7 +233,7 @@ def test_bad_arguments(tmp_path):
         nd.report(result, out, data=Scenes(images=8))
     with pytest.raises(ArgumentError, match="is not the data set"):
         nd.report(Dissection(result.layers, {"data": {"fingerprint": "00"}}), out, data=Scenes())
-    with pytest.raises(ArgumentError, match="give the data set"):
+    with pytest.raises(ArgumentError, match="pass the data set"):
         nd.report(Dissection(result.layers, {}), out)
     with pytest.raises(ArgumentError, match="pixels"):
         nd.report(result, out, picture_size=3)

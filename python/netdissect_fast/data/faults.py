@@ -55,7 +55,7 @@ def sound_images(
             else:
                 sound.append(index)
     if skipped:
-        reason = f"{len(skipped)} of {images} {what} are missing files or have broken ones"
+        reason = f"{len(skipped)} of {images} {what} have missing or broken files"
         if not sound:
             raise DataError(skipped[0].path, f"{reason}: none is left; the first: {skipped[0]}")
         warnings.warn(f"{reason} and were skipped; the first: {skipped[0]}", DataWarning, stacklevel=3)
@@ -99,7 +99,7 @@ def inspector(data: ConceptDataset) -> Callable[[int], Inspection]:
         with _kept(data, index, "image", faults):
             size = data.image(index).convert("RGB").size  # as everybody asks for it
             if min(size) < 1:
-                raise ValueError("it has no pixel")
+                raise ValueError("it has no pixels")
         with _kept(data, index, "labels", faults):
             labels = data.labels(index)
             numbers, maps = _numbers(labels, known), len(labels.maps)

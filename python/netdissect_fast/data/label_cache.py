@@ -86,12 +86,12 @@ def packed_labels(
                 _build(new, dataset, threads, progress)
                 if folder.exists() and _read(folder, dataset) is None:
                     shutil.rmtree(folder, ignore_errors=True)  # broken, and in our way
-        problem = f"{folder} was removed while it was used; choose another"
+        problem = f"{folder} was removed while in use; choose another"
     except OutputError as error:  # also where another process was faster: then its cache is read
         problem = str(error)
     if folder and (labels := _read(folder, dataset)):
         return labels
-    warnings.warn(f"packed labels are not kept for the next run: {problem} --cache", DataWarning, stacklevel=2)
+    warnings.warn(f"packed labels are not cached for the next run: {problem} --cache", DataWarning, stacklevel=2)
     return _pack_temporarily(dataset, threads, progress)
 
 

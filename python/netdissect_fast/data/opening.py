@@ -32,7 +32,7 @@ _WHAT = {
     "broden": "is in Broden's format",
     "coco": "is not in Broden's format",
     "folder": "is not in Broden's format",
-    "function": "is a function of your own",
+    "function": "is a Python function",
 }
 _OPTIONS: dict[str, set[str]] = {
     "broden": {"split", "categories"},
@@ -58,7 +58,7 @@ def open_data(
     """
     kind = _kind(spec)
     for option in _given(split, categories, label_size) - _OPTIONS[kind]:
-        raise ArgumentError(f"{os.fspath(spec)} {_WHAT[kind]}: it has no choice of {option}; leave that out")
+        raise ArgumentError(f"{os.fspath(spec)} {_WHAT[kind]}: the option {option} does not apply; omit it")
     if kind == "broden":
         return Broden(spec, split, categories, strict)
     data: ConceptDataset
@@ -86,7 +86,7 @@ def open_all(
     options = {"split": split, "categories": categories, "label_size": label_size}
     given, parts = _given(split, categories, label_size), []
     for option in given - set().union(*(_OPTIONS[_kind(spec)] for spec in specs)):
-        raise ArgumentError(f"none of the data sets has a choice of {option}; leave that out")
+        raise ArgumentError(f"the option {option} applies to none of the data sets; omit it")
     for spec in specs:
         fitting: dict[str, Any] = {option: options[option] for option in given & _OPTIONS[_kind(spec)]}
         parts.append(open_data(spec, strict=strict, **fitting))
@@ -123,12 +123,12 @@ class OfFunction:
     """
 
     def __init__(self, spec: str) -> None:
-        path, name, function = function_of(spec, FORMS, "gives the data set")
+        path, name, function = function_of(spec, FORMS, "returns the data set")
         require_no_arguments(path, name, function)
         data = run_users(path, f"{name}()", function)
         if not isinstance(data, ConceptDataset) or not isinstance(data.vocabulary, Vocabulary):
             raise ArgumentError(
-                f"{path}: {name}() must give a data set, such as nd.Folder or nd.FromTorch, or an object with "
+                f"{path}: {name}() must return a data set, such as nd.Folder or nd.FromTorch, or an object with "
                 f"vocabulary, image, labels, name, fingerprint and a length; got {type(data).__name__}"
             )
         self.spec, self.dataset = f"{path}:{name}", data
@@ -175,5 +175,5 @@ class OfFunction:
 
 def _in_its_file(spec: str) -> OfFunction:
     """An OfFunction still to be filled: its file is imported, where another process finds the classes that fill it."""
-    function_of(spec, FORMS, "gives the data set")
+    function_of(spec, FORMS, "returns the data set")
     return OfFunction.__new__(OfFunction)

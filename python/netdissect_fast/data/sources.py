@@ -51,20 +51,20 @@ def _opened(source: dict[str, Any], path: Path | None) -> ConceptDataset:
         return Subset(of, options["indices"] if kind == "subset" else range(*(options[n] for n in _RANGE)))
     if kind == "joined":
         if path is not None:
-            raise ArgumentError("the data set is joined from several, which must be where they were: leave out --data")
+            raise ArgumentError("the data set joins several, which must be at their recorded places: omit --data")
         if any(part["kind"] == "function" for part in options["of"]):
             raise ArgumentError(
-                "the data set is joined from several, some of them made by functions of yours: open it in Python, and "
-                "give it as data="
+                "the data set joins several, some of them returned by functions of yours: open it in Python and pass "
+                "it as data="
             )
         return Joined([_opened(part, None) for part in options["of"]], options["names"])
     if kind == "function":
         if path is None:  # nothing that a result folder names is run unasked
-            raise ArgumentError(f"the data set was made by {options['spec']}: give that as the data set (--data)")
+            raise ArgumentError(f"the data set was returned by {options['spec']}: pass that as the data set (--data)")
         return open_data(path)
     if path is not None:
         if kind == "synthetic":
-            raise ArgumentError("the data set was drawn, not read from a folder: leave out --data")
+            raise ArgumentError("the data set was drawn, not read from a folder: omit --data")
         found = dict.fromkeys(options.keys() & {"images", "masks"})  # beside the file, wherever it is now
         options = {**options, **found, "path": str(path)}
     return _KINDS[kind](**options)
@@ -79,7 +79,7 @@ def data_of_run(run: dict[str, Any], path: Path | None = None) -> ConceptDataset
     source = record.get("source") if isinstance(record, dict) else None
     if not isinstance(source, dict):
         if path is None:
-            raise ArgumentError("run.json does not say where the images are: give the data set (--data)")
+            raise ArgumentError("run.json does not say where the images are: pass the data set (--data)")
         source = {"kind": "broden"}
     data = open_source(source, path)
     check_same(data, run)
@@ -93,5 +93,5 @@ def check_same(data: ConceptDataset, run: dict[str, Any]) -> None:
     if wanted is not None and data.fingerprint() != wanted:
         raise ArgumentError(
             f"{data!r} is not the data set that was dissected: its images, labels or selection have changed; "
-            "give the right one (--data)"
+            "pass the right one (--data)"
         )
