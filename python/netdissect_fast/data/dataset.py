@@ -1,4 +1,4 @@
-"""What a densely labelled set of images must offer, and choosing some of its images."""
+"""The protocol of a set of images with dense labels, and subsets of one."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ if TYPE_CHECKING:
 
 
 class DataWarning(UserWarning):
-    """Something about a data set or its cache that does not stop the work but should be known."""
+    """A problem with a data set or its cache that does not stop the work but that the user should know about."""
 
 
 @runtime_checkable
 class ConceptDataset(Protocol):
     """N images with dense labels of C concepts.
 
-    Objects must pickle, for data loader workers, and ``image`` and ``labels`` must bear being called by several
-    threads. One that also has ``source()``, as ours do, is found again by a report of a saved run. One that has
-    ``input(index)``, a float tensor, gives the network that instead of its preprocessed image: latents of a generator.
+    Objects must pickle, for data loader workers, and ``image`` and ``labels`` must be safe to call from several
+    threads. One that also has ``source()``, as the built-in ones do, is reopened by a report of a saved run. One that
+    has ``input(index)``, a float tensor, feeds the network that instead of a preprocessed image: a generator's latent.
     """
 
     @property
@@ -34,34 +34,42 @@ class ConceptDataset(Protocol):
         """The C concepts and their categories."""
 
     def __len__(self) -> int:
-        """N, the number of images."""
+        """Return N, the number of images."""
 
     def image(self, index: int) -> Image:
-        """The image as RGB, in its own size. Raises DataError where its file is missing or broken."""
+        """Return the image as RGB, in its own size. Raises DataError if its file is missing or broken."""
 
     def labels(self, index: int) -> ImageLabels:
-        """The labels; every number in them is in the vocabulary. DataError as for ``image``."""
+        """Return the labels; every number in them is in the vocabulary. Raises DataError as ``image`` does."""
 
     def name(self, index: int) -> str:
-        """What messages and reports call the image: its path relative to the data set."""
+        """Return what messages and reports call the image: its path relative to the data set."""
 
     def fingerprint(self) -> str:
-        """Hexadecimal sha256 that changes when images, labels or the selection change."""
+        """Return a hexadecimal sha256 that changes when images, labels or the selection change."""
 
 
 def source_of(data: ConceptDataset) -> dict[str, Any] | None:
-    """What ``open_source`` opens the same data set from; None for a class of the user's own without ``source()``."""
+    """Return what ``open_source`` reopens the data set from; None for a user's own class without ``source()``."""
     source = getattr(data, "source", None)
     return source() if callable(source) else None
 
 
 def own_inputs(data: ConceptDataset) -> Callable[[int], Any] | None:
-    """``data.input``: image number → what the network is given for it; None where that is the preprocessed image."""
+    """Return ``data.input``: image number → what the network is given; None if that is the preprocessed image."""
     return getattr(data, "input", None)
 
 
 class Subset:
-    """Some images of a data set, in the order given: a ConceptDataset again."""
+    """Some images of a data set, in the order given; itself a ConceptDataset.
+
+    >>> import netdissect_fast as nd
+    >>> every_second = nd.Subset(nd.Synthetic(images=6), [0, 2, 4])
+    >>> every_second
+    Subset(Synthetic(images=6, seed=0, size=128, split=None): 3 of 6 images)
+    >>> every_second.name(1)
+    'synthetic/000002.png'
+    """
 
     def __init__(self, dataset: ConceptDataset, indices: Sequence[int]) -> None:
         self.dataset = dataset
@@ -77,21 +85,21 @@ class Subset:
 
     @classmethod
     def first(cls, dataset: ConceptDataset, limit: int) -> Subset:
-        """The first ``limit`` images, or all where there are fewer."""
+        """Return the first ``limit`` images, or all if there are fewer."""
         if limit < 1:
             raise ArgumentError(f"limit must be at least 1 image, got {limit}")
         return cls(dataset, range(min(limit, len(dataset))))
 
     @property
     def vocabulary(self) -> Vocabulary:
-        """The whole data set's vocabulary, also where some concepts do not occur in the subset."""
+        """The whole data set's vocabulary, even if some concepts do not occur in the subset."""
         return self.dataset.vocabulary
 
     def __len__(self) -> int:
         return len(self.indices)
 
     def source(self) -> dict[str, Any] | None:
-        """How to open it again, as plain values; None where the data set that it is of does not say."""
+        """Return how to reopen it, as plain values; None if the underlying data set does not say."""
         of = source_of(self.dataset)
         if of is None:
             return None
@@ -102,7 +110,7 @@ class Subset:
 
     @property
     def input(self) -> Callable[[int], Any] | None:
-        """What the network is given, where the data set says that; else None."""
+        """What the network is given, if the data set defines that; otherwise None."""
         of_all = own_inputs(self.dataset)
         return None if of_all is None else lambda index: of_all(self.indices[index])
 
@@ -119,6 +127,6 @@ class Subset:
         return self.dataset.name(self.indices[index])
 
     def fingerprint(self) -> str:
-        """Hash of the data set's fingerprint and the indices."""
+        """Return a hash of the data set's fingerprint and the indices."""
         indices = np.asarray(self.indices, "<i8").tobytes()
         return hashlib.sha256(b"subset" + self.dataset.fingerprint().encode() + indices).hexdigest()

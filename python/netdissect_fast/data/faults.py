@@ -1,4 +1,4 @@
-"""What is wrong with the images and labels of a data set: all of it, where reading raises the first fault."""
+"""Finds all that is wrong with the images and labels of a data set; reading only raises the first fault."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from .label_cache import in_threads
 class Inspection(NamedTuple):
     """What reading one image and its labels found.
 
-    faults   one of each thing that is wrong
-    numbers  of the concepts that it carries, as far as they can be read
-    maps     how many label maps it has
+    faults   one for each distinct problem
+    numbers  of its concepts, as far as they can be read
+    maps     number of its label maps
     """
 
     faults: list[DataError]
@@ -35,16 +35,16 @@ class Inspection(NamedTuple):
 def inspections(
     inspect: Callable[[int], Inspection], images: int, threads: int | None = None, progress: bool = False
 ) -> Generator[Inspection, None, None]:
-    """Call ``inspect`` for each of ``images`` in a few threads, never far ahead of who reads; in order."""
+    """Call ``inspect`` for each of ``images`` in a few threads, never far ahead of the reader; yield in order."""
     return in_threads(inspect, images, threads, "checking", progress)
 
 
 def sound_images(
     inspect: Callable[[int], Inspection], images: int, what: str = "images"
 ) -> tuple[list[int], tuple[DataError, ...]]:
-    """Positions of the images without fault, and the first fault of each other one, which a DataWarning counts.
+    """Return the positions of images without fault, and the first fault of each other one; a DataWarning counts these.
 
-    Raises DataError where no image is sound.
+    Raises DataError if no image is sound.
     """
     sound: list[int] = []
     skipped: list[DataError] = []
@@ -63,10 +63,10 @@ def sound_images(
 
 
 def without_broken(data: ConceptDataset) -> ConceptDataset:
-    """The images of a data set that can be read with their labels; each is read once, now, in threads.
+    """Return the images of a data set that can be read with their labels; each is read once, now, in threads.
 
-    The data set itself where all can, else a Subset whose ``skipped`` has the first error of each image left out, with
-    a DataWarning that counts them. Raises DataError where none can.
+    This is the data set itself if all can be read, else a Subset whose ``skipped`` has the first error of each skipped
+    image, with a DataWarning that counts them. Raises DataError if none can be read.
     """
     sound, skipped = sound_images(inspector(data), len(data))
     return Unbroken(data, sound, skipped) if skipped else data
@@ -81,14 +81,14 @@ class Unbroken(Subset):
 
 
 def skipped_of(data: object) -> tuple[DataError, ...]:
-    """The first error of each image that was left out, of a data set and of those that it is made of."""
+    """Return the first error of each image that was skipped, of a data set and of those that it is made of."""
     inside = [*getattr(data, "parts", ()), getattr(data, "dataset", None)]
     within = [skipped_of(part) for part in inside if isinstance(part, ConceptDataset)]
     return (*getattr(data, "skipped", ()), *chain.from_iterable(within))
 
 
 def inspector(data: ConceptDataset) -> Callable[[int], Inspection]:
-    """A function that inspects an image of any data set, by what ``image`` and ``labels`` give or raise."""
+    """Return a function that inspects an image of any data set, by what ``image`` and ``labels`` return or raise."""
     known = data.vocabulary.columns >= 0
     known[0] = True  # unlabelled
 
@@ -97,7 +97,7 @@ def inspector(data: ConceptDataset) -> Callable[[int], Inspection]:
         numbers: set[int] = set()
         maps = 0
         with _kept(data, index, "image", faults):
-            size = data.image(index).convert("RGB").size  # as everybody asks for it
+            size = data.image(index).convert("RGB").size  # as every caller uses it
             if min(size) < 1:
                 raise ValueError("it has no pixels")
         with _kept(data, index, "labels", faults):
@@ -105,7 +105,7 @@ def inspector(data: ConceptDataset) -> Callable[[int], Inspection]:
             numbers, maps = _numbers(labels, known), len(labels.maps)
         return Inspection(
             list({str(fault): fault for fault in faults}.values()), numbers, maps
-        )  # both may say the same
+        )  # both may report the same fault
 
     return inspect
 
@@ -118,13 +118,13 @@ def _kept(data: ConceptDataset, index: int, what: str, faults: list[DataError]) 
         raise
     except DataError as error:
         keep(error, faults)
-    except Exception as error:  # a class of the user's own may raise anything
+    except Exception as error:  # a user's own class may raise anything
         reason = f"{what}({index}) cannot be used: {type(error).__name__}: {shortened(error)}"
         faults.append(DataError(data.name(index), reason))
 
 
 def _numbers(labels: ImageLabels, known: BoolArray) -> set[int]:
-    """Concept numbers of an image's labels; ValueError where they are not what ImageLabels must be."""
+    """Return the concept numbers of an image's labels; ValueError if these are not what ImageLabels must be."""
     maps = np.asarray(labels.maps)
     if maps.ndim != 3 or not np.issubdtype(maps.dtype, np.integer) or min(maps.shape[1:]) < 1:
         raise ValueError(f"maps must be integers [L, Y, X] with at least one pixel, got {maps.dtype} {maps.shape}")
@@ -138,7 +138,7 @@ def _numbers(labels: ImageLabels, known: BoolArray) -> set[int]:
 
 
 def numbers_of(maps: np.ndarray) -> Sequence[int]:
-    """Distinct values of integers ≥ 0, ascending."""
+    """Return the distinct values of integers ≥ 0, ascending."""
     numbers: list[int] = np.flatnonzero(np.bincount(maps.ravel())).tolist()
     return numbers
 

@@ -1,4 +1,4 @@
-"""Packed labels kept on disk: decoding label PNGs takes several times as long as counting with them."""
+"""Packed labels, cached on disk: decoding label PNGs takes several times as long as counting with them."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ _NO_WORDS = np.zeros(0, np.uint64)
 
 
 def cache_folder(chosen: str | os.PathLike[str] | None = None) -> Path:
-    """Where caches go: ``chosen``, else NETDISSECT_FAST_CACHE, else the user's cache folder.
+    """Return where caches go: ``chosen``, else NETDISSECT_FAST_CACHE, else the user's cache folder.
 
-    Raises OutputError for a user without a home folder.
+    Raises OutputError if the user has no home folder.
     """
     if chosen or (chosen := os.environ.get("NETDISSECT_FAST_CACHE")):
         return Path(chosen)
@@ -58,16 +58,16 @@ def packed_labels(
     progress: bool = False,
     wait: Callable[[float], object] = time.sleep,
 ) -> PackedLabels:
-    """The packed labels of all images of a data set, mapped from a cache that is built on first use.
+    """Return the packed labels of all images of a data set, mapped from a cache that is built on first use.
 
-    The cache is a folder named by the data set's fingerprint and label size. It may be deleted at any time, and is
-    built again where it is broken. Of several processes one builds it and the others wait; where the file system knows
-    no locks all build it, and the first to finish wins. Where it cannot be written the labels are packed into a
-    temporary file, with one DataWarning.
+    The cache is a folder named after the data set's fingerprint and label size. It may be deleted at any time, and is
+    rebuilt if it is broken. Of several processes, one builds it and the others wait; on a file system without locks all
+    build it, and the first to finish wins. If it cannot be written, the labels are packed into a temporary file, with
+    one DataWarning.
 
     cache_dir  see ``cache_folder``
-    threads    that decode labels; default: one a processor, at most 8
-    wait       called with seconds to pass while another process packs; may raise to give up
+    threads    number of threads that decode labels; default: one per processor, at most 8
+    wait       called with the seconds to wait while another process packs; may raise to give up
 
     Raises what ``dataset.labels`` raises, and leaves nothing half written.
     """
@@ -87,7 +87,7 @@ def packed_labels(
                 if folder.exists() and _read(folder, dataset) is None:
                     shutil.rmtree(folder, ignore_errors=True)  # broken, and in our way
         problem = f"{folder} was removed while in use; choose another"
-    except OutputError as error:  # also where another process was faster: then its cache is read
+    except OutputError as error:  # also if another process was faster: then its cache is read
         problem = str(error)
     if folder and (labels := _read(folder, dataset)):
         return labels
@@ -97,7 +97,7 @@ def packed_labels(
 
 @contextmanager
 def _only_builder(folder: Path, wait: Callable[[float], object]) -> Iterator[None]:
-    """Be the one process that builds this cache; waits while another is."""
+    """Be the one process that builds this cache; wait while another one is."""
     with ExitStack() as held:
         while True:
             try:
@@ -109,7 +109,7 @@ def _only_builder(folder: Path, wait: Callable[[float], object]) -> Iterator[Non
 
 
 def cached_labels(dataset: ConceptDataset, cache_dir: str | os.PathLike[str] | None = None) -> PackedLabels | None:
-    """What ``packed_labels`` would find already packed; None where it would have to pack."""
+    """Return what ``packed_labels`` would find already packed; None if it would have to pack."""
     name = _name(dataset)
     try:
         return _read(cache_folder(cache_dir) / name, dataset)
@@ -118,7 +118,7 @@ def cached_labels(dataset: ConceptDataset, cache_dir: str | os.PathLike[str] | N
 
 
 def decoding_threads(threads: int | None) -> int:
-    """How many threads decode labels where ``threads`` are asked for: by default one a processor, at most 8."""
+    """Return how many threads decode labels: ``threads``, by default one per processor, at most 8."""
     return threads or min(8, os.cpu_count() or 1)
 
 
@@ -147,12 +147,12 @@ def _manifest(dataset: ConceptDataset, words: int) -> dict[str, object]:
 
 
 def _read(folder: Path, dataset: ConceptDataset) -> PackedLabels | None:
-    """Map a cache; None where it is missing, broken or of something else."""
+    """Map a cache; return None if it is missing, broken or of something else."""
     try:
         arrays, _ = read_arrays(folder / _TABLES)
         if read_json(folder / _MANIFEST) != _manifest(dataset, int(arrays["word_start"][-1])):
             return None
-        if not (folder / _WORDS).is_file():  # opening a pipe would wait
+        if not (folder / _WORDS).is_file():  # opening a pipe would block
             return None
         with (folder / _WORDS).open("rb") as file:
             labels = PackedLabels(words=_map(file), **arrays)
@@ -162,7 +162,7 @@ def _read(folder: Path, dataset: ConceptDataset) -> PackedLabels | None:
 
 
 def _is_sound(labels: PackedLabels, images: int, concepts: int) -> bool:
-    """Whether all indices stay inside the arrays that they point into, so that the kernels may trust them."""
+    """Return whether all indices stay inside the arrays that they point into, so that the kernels may trust them."""
 
     def starts(start: Array, flat: Array) -> bool:
         ends = start.shape == (images + 1,) and start[0] == 0 and start[-1] == len(flat)
@@ -203,7 +203,7 @@ def _pack_temporarily(dataset: ConceptDataset, threads: int | None, progress: bo
 
 
 def _map(file: IO[bytes]) -> Uint64Array:
-    """The words in a file, mapped; they stay so when it is closed or loses its name."""
+    """Map the words in a file; they stay mapped when it is closed or loses its name."""
     size = os.fstat(file.fileno()).st_size
     if size == 0:  # nothing to map
         return _NO_WORDS
@@ -213,7 +213,7 @@ def _map(file: IO[bytes]) -> Uint64Array:
 
 
 def _write_words(file: IO[bytes], dataset: ConceptDataset, threads: int | None, progress: bool) -> PackedLabels:
-    """Write all images' words to ``file``, one after the other; everything else is returned."""
+    """Write all images' words to ``file``, one after the other; return everything else."""
     images, start = [], [0]
     with closing(_packed_images(dataset, threads, progress)) as packed:  # its threads end before we do
         for image in packed:
@@ -224,7 +224,7 @@ def _write_words(file: IO[bytes], dataset: ConceptDataset, threads: int | None, 
 
 
 def _packed_images(dataset: ConceptDataset, threads: int | None, progress: bool) -> Generator[PackedImage, None, None]:
-    """All images packed, in order."""
+    """Yield all images packed, in order."""
     columns = dataset.vocabulary.columns
 
     def pack(index: int) -> PackedImage:
@@ -240,7 +240,7 @@ def _packed_images(dataset: ConceptDataset, threads: int | None, progress: bool)
 def in_threads(
     function: Callable[[int], R], images: int, threads: int | None, what: str, progress: bool
 ) -> Generator[R, None, None]:
-    """Call a function with the number of each image, in a few threads that are never far ahead of who reads."""
+    """Call a function with the number of each image, in a few threads that never run far ahead of the reader."""
     from tqdm import tqdm
 
     threads = decoding_threads(threads)

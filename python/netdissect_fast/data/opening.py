@@ -1,4 +1,4 @@
-"""Opening a data set from what a user names: a folder, a file, or a function of the user's own."""
+"""Opens the data set that a user names: a folder, a file, or a function in a Python file."""
 
 from __future__ import annotations
 
@@ -51,10 +51,10 @@ def open_data(
 ) -> ConceptDataset:
     """Open the data set that ``spec`` names: see FORMS.
 
-    split, categories   as ``Broden`` takes them; other kinds have no splits, and all their categories
-    strict              False: images whose files are missing or broken are left out, with a warning
-    label_size          as ``Folder`` takes it; Broden's files and functions have theirs, for which None is right too
-    Raises ArgumentError where ``spec`` is none of the forms or an option does not fit it; else what opening raises.
+    split, categories   as in ``Broden``; other kinds have no splits and keep all their categories
+    strict              False: images whose files are missing or broken are skipped, with a warning
+    label_size          as in ``Folder``; Broden's files and functions have their own, for which None is right too
+    Raises ArgumentError if ``spec`` is none of the forms or an option does not fit it; otherwise what opening raises.
     """
     kind = _kind(spec)
     for option in _given(split, categories, label_size) - _OPTIONS[kind]:
@@ -77,9 +77,9 @@ def open_all(
     strict: bool = True,
     label_size: LabelSize | str = "default",
 ) -> ConceptDataset:
-    """Open one data set as ``open_data`` does, or several, joined: options are for those that have the choice.
+    """Open one data set as ``open_data`` does, or join several; each option goes to those that it applies to.
 
-    Raises as ``open_data`` and ``Joined``; ArgumentError where an option fits none of them.
+    Raises what ``open_data`` and ``Joined`` raise; ArgumentError if an option fits none of them.
     """
     if len(specs) == 1:
         return open_data(specs[0], split, categories, strict, label_size)
@@ -94,11 +94,11 @@ def open_all(
 
 
 def _kind(spec: str | os.PathLike[str]) -> str:
-    """Which of FORMS it is; ArgumentError where it is none."""
+    """Return which of FORMS ``spec`` is; ArgumentError if it is none."""
     text, path = os.fspath(spec), Path(spec)
     if path.suffix == ".py" or ".py:" in text:
         return "function"
-    if not os.path.exists(text):  # noqa: PTH110 — Path's raises where the name is too long
+    if not os.path.exists(text):  # noqa: PTH110 — Path's raises if the name is too long
         raise ArgumentError(f"{FORMS}; got {shortened(repr(text))}, which does not exist")
     if (path / "index.csv").exists():
         return "broden"
@@ -110,16 +110,16 @@ def _kind(spec: str | os.PathLike[str]) -> str:
 
 
 def _given(split: str | None, categories: Sequence[str] | None, label_size: LabelSize | str) -> set[str]:
-    """The options that ask for something; a label_size of None is every data set's own."""
+    """Return the options that request something; a label_size of None means every data set's own."""
     asked = {"split": split, "categories": categories, "label_size": None if label_size == "default" else label_size}
     return {option for option, value in asked.items() if value is not None}
 
 
 class OfFunction:
-    """The data set that a function of the user's own Python file gives: a ConceptDataset again, that knows where from.
+    """The data set that a function in a user's Python file returns: a ConceptDataset that knows its origin.
 
-    spec   path/to/file.py:function; it takes no arguments and gives a ConceptDataset
-    Raises ArgumentError where it names no function, or that gives something else; ModelError where it raises.
+    spec   path/to/file.py:function; it takes no arguments and returns a ConceptDataset
+    Raises ArgumentError if ``spec`` names no function or that returns something else; ModelError if it raises.
     """
 
     def __init__(self, spec: str) -> None:
@@ -144,7 +144,7 @@ class OfFunction:
 
     @property
     def input(self) -> Callable[[int], Any] | None:
-        """What the network is given, where the data set says that; else None."""
+        """What the network is given, if the data set defines that; otherwise None."""
         return own_inputs(self.dataset)
 
     @property
@@ -153,7 +153,7 @@ class OfFunction:
         return self.dataset.vocabulary
 
     def source(self) -> dict[str, Any]:
-        """Where it is from; only its user may run that again."""
+        """Return its origin, as plain values; only the user may run that function again."""
         return {"kind": "function", "spec": self.spec}
 
     def image(self, index: int) -> Image:
@@ -174,6 +174,6 @@ class OfFunction:
 
 
 def _in_its_file(spec: str) -> OfFunction:
-    """An OfFunction still to be filled: its file is imported, where another process finds the classes that fill it."""
+    """Return an OfFunction still to be filled; import its file first, so that the classes that fill it are found."""
     function_of(spec, FORMS, "returns the data set")
     return OfFunction.__new__(OfFunction)

@@ -1,4 +1,4 @@
-"""The old place of ``data/input/preprocess.py``."""
+"""The former location of ``data/input/preprocess.py``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Finding a run's data set again: each data set of ours says how it was opened, as plain values for run.json."""
+"""Reopens the data set of a run: each built-in data set records how it was opened, as plain values for run.json."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ _KINDS: dict[str, Callable[..., ConceptDataset]] = {
 
 
 def open_source(source: dict[str, Any], path: Path | None = None) -> ConceptDataset:
-    """The data set that ``source_of`` described, from where it was or from what the user names now, ``path``.
+    """Open the data set that ``source_of`` described, at its recorded place or at ``path``, which the user names now.
 
-    ArgumentError where it describes none; else what opening raises.
+    Raises ArgumentError if ``source`` describes none; otherwise what opening raises.
     """
     try:
         return _opened(source, path)
@@ -59,21 +59,21 @@ def _opened(source: dict[str, Any], path: Path | None) -> ConceptDataset:
             )
         return Joined([_opened(part, None) for part in options["of"]], options["names"])
     if kind == "function":
-        if path is None:  # nothing that a result folder names is run unasked
+        if path is None:  # code that a result folder names runs only if the user requests it
             raise ArgumentError(f"the data set was returned by {options['spec']}: pass that as the data set (--data)")
         return open_data(path)
     if path is not None:
         if kind == "synthetic":
             raise ArgumentError("the data set was drawn, not read from a folder: omit --data")
-        found = dict.fromkeys(options.keys() & {"images", "masks"})  # beside the file, wherever it is now
+        found = dict.fromkeys(options.keys() & {"images", "masks"})  # beside the file, wherever that is now
         options = {**options, **found, "path": str(path)}
     return _KINDS[kind](**options)
 
 
 def data_of_run(run: dict[str, Any], path: Path | None = None) -> ConceptDataset:
-    """The data set of a loaded run, opened from where run.json says it was, or from the folder ``path``.
+    """Open the data set of a loaded run, from where run.json says it was, or from the folder ``path``.
 
-    Raises ArgumentError where run.json does not say, or the data set there is not the one that was dissected.
+    Raises ArgumentError if run.json does not say, or the data set there is not the one that was dissected.
     """
     record = run.get("data")
     source = record.get("source") if isinstance(record, dict) else None
@@ -87,7 +87,7 @@ def data_of_run(run: dict[str, Any], path: Path | None = None) -> ConceptDataset
 
 
 def check_same(data: ConceptDataset, run: dict[str, Any]) -> None:
-    """Raise ArgumentError unless ``data`` is what the run dissected; a run that does not tell is trusted."""
+    """Raise ArgumentError unless ``data`` is what the run dissected; a run that records no fingerprint is trusted."""
     record = run.get("data")
     wanted = record.get("fingerprint") if isinstance(record, dict) else None
     if wanted is not None and data.fingerprint() != wanted:
