@@ -256,7 +256,7 @@ def test_what_opening_raises_is_the_one_fault(tmp_path: Path) -> None:
 def test_without_broken_leaves_images_out() -> None:
     whole = Own({})
     assert without_broken(whole) is whole
-    with pytest.warns(DataWarning, match=r"2 of 6 images are missing .*; the first: x\.png: is broken") as caught:
+    with pytest.warns(DataWarning, match=r"2 of 6 images have missing .*; the first: x\.png: is broken") as caught:
         rest = without_broken(Own({1: raising(DataError("x.png", "is broken")), 4: raising(KeyError("four"))}))
     assert caught[0].filename == __file__
     assert isinstance(rest, Subset)

@@ -200,7 +200,7 @@ def test_opened_as_what_they_are(kind: Kind, tmp_path: Path) -> None:
 
 
 def test_instances_have_no_masks(tmp_path: Path) -> None:
-    with pytest.raises(ArgumentError, match="leave that out"):
+    with pytest.raises(ArgumentError, match="masks= does not apply"):
         open_coco(write_instances(tmp_path), masks=tmp_path)
 
 
@@ -223,7 +223,7 @@ def test_usual_folders_of_images(place: str, kind: Kind, tmp_path: Path, monkeyp
 def test_images_that_are_nowhere(kind: Kind, tmp_path: Path) -> None:
     path = WRITERS[kind](tmp_path)
     (tmp_path / "val2017").rename(tmp_path / "elsewhere")
-    with pytest.raises(DataError, match=r"first image was not found in .*/val2017, .*images, .*; give images="):
+    with pytest.raises(DataError, match=r"first image, was not found in .*/val2017, .*images, .*; pass images="):
         kind(path)
     with pytest.raises(DataError, match=r"absent: is not a folder; the images belong there"):
         kind(path, images=tmp_path / "absent")
@@ -233,7 +233,7 @@ def test_images_that_are_nowhere(kind: Kind, tmp_path: Path) -> None:
 def test_masks_that_are_elsewhere(tmp_path: Path) -> None:
     path = write_panoptic(tmp_path)
     masks = path.with_suffix("").rename(tmp_path / "masks")
-    with pytest.raises(DataError, match=r"panoptic_val2017: is not a folder; the PNG masks belong there: give masks="):
+    with pytest.raises(DataError, match=r"panoptic_val2017: is not a folder; the PNG masks belong there: pass masks="):
         CocoPanoptic(path)
     data = CocoPanoptic(path, masks=masks)
     assert data.labels(0).maps.max() == 184

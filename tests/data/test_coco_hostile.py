@@ -60,18 +60,18 @@ OPENING: list[tuple[Change, str]] = [
     (without("annotations"), "has no annotations; got info"),
     (without("categories"), "has no categories"),
     (put({}, "images"), "images must be a list, got an object"),
-    (put([], "images"), "lists no image: the data set is empty"),
-    (put([], "categories"), "lists no category"),
+    (put([], "images"), "lists no images: the data set is empty"),
+    (put([], "categories"), "lists no categories"),
     (put("x", "images", 1), r"images\[1\] must be an object, got 'x'"),
     (put([], "annotations", 0), r"annotations\[0\] must be an object, got a list"),
     (without("images", 1, "file_name"), r"images\[1\] \(id 22\): has no file_name; got id"),
     (put("11", "images", 0, "id"), r"images\[0\]: id must be an integer, got '11'"),
     (put(True, "images", 0, "id"), r"images\[0\]: id must be an integer, got True"),
     (put(6.0, "images", 0, "height"), r"\(id 11\): height must be an integer, got 6.0"),
-    (put(0, "images", 0, "width"), r"\(id 11\): height, width must give 1 to .* got 6 by 0"),
-    (put(-5, "images", 0, "width"), "must give 1 to"),
-    (put(10**9, "images", 0, "height"), "must give 1 to"),
-    (put(10**400, "images", 0, "height"), "must give 1 to"),
+    (put(0, "images", 0, "width"), r"\(id 11\): height and width must amount to 1 to .* got 6 by 0"),
+    (put(-5, "images", 0, "width"), "must amount to 1 to"),
+    (put(10**9, "images", 0, "height"), "must amount to 1 to"),
+    (put(10**400, "images", 0, "height"), "must amount to 1 to"),
     (put(5, "images", 0, "file_name"), "file_name must be text without control characters, got 5"),
     (put(" ", "images", 0, "file_name"), "file_name must be text"),
     (put("a\0.jpg", "images", 0, "file_name"), "file_name must be text without control characters"),
@@ -80,9 +80,9 @@ OPENING: list[tuple[Change, str]] = [
     (put("a/../../x.jpg", "images", 2, "file_name"), r"\(id 33\): file_name: .* leads out of its folder"),
     (put("..\\x.jpg", "images", 0, "file_name"), "leads out of its folder"),
     (put("C:/x.jpg", "images", 0, "file_name"), "leads out of its folder"),
-    (put("a" * 5000, "images", 0, "file_name"), "of the first image was not found in"),
-    (again("images"), r"images\[3\] \(id 11\): id 11 is given to a second image"),
-    (again("categories"), r"categories\[3\] \(id 17\): id 17 is given to a second category"),
+    (put("a" * 5000, "images", 0, "file_name"), "of the first image, was not found in"),
+    (again("images"), r"images\[3\] \(id 11\): id 11 is already used by another image"),
+    (again("categories"), r"categories\[3\] \(id 17\): id 17 is already used by another category"),
     (put(-1, "categories", 0, "id"), r"id must be an integer in 0..65535, got -1"),
     (put(65536, "categories", 0, "id"), r"id must be an integer in 0..65535, got 65536"),
     (lambda c: (put(0, "categories", 0, "id")(c), put(65535, "categories", 2, "id")(c)), "got 0 and 65535"),
@@ -127,7 +127,7 @@ def runs(counts: Any) -> Change:
 
 
 READING: list[tuple[Change, str]] = [  # of image 11's labels
-    (segmentation([]), "segmentation is empty: a box alone is no mask"),
+    (segmentation([]), "segmentation is empty: a box alone is not a mask"),
     (segmentation([[]]), "at least 3 corners, got 0 numbers"),
     (segmentation([[1, 1, 2, 2]]), "at least 3 corners, got 4 numbers"),
     (segmentation([rectangle(1, 1, 4, 4), [1, 1, 2, 2, 3, 3, 4]]), "at least 3 corners, got 7 numbers"),
@@ -135,18 +135,18 @@ READING: list[tuple[Change, str]] = [  # of image 11's labels
     (segmentation([[1, 1, 2, 2, float("inf"), 3]]), "must be finite and at most"),
     (segmentation([rectangle(-1e300, 0, 5, 5)]), "must be finite and at most"),
     (segmentation([rectangle(0, 0, 1e9, 5)]), "must be finite and at most"),
-    (segmentation([rectangle(0, 0, 1e5, 1e5) * 3]), "outline is longer than the 1048576 pixels"),
-    (segmentation([[0] * 2_100_000]), "outline is longer than the 1048576 pixels"),
+    (segmentation([rectangle(0, 0, 1e5, 1e5) * 3]), "outline is longer than 1048576 pixels"),
+    (segmentation([[0] * 2_100_000]), "outline is longer than 1048576 pixels"),
     (runs([]), "run lengths must be ≥ 0 and add up to the image's 48 pixels"),
     (runs([47]), "add up to the image's 48 pixels"),
     (runs([40, 9]), "add up to the image's 48 pixels"),
     (runs([49, -1]), "run lengths must be ≥ 0"),
     (runs([(1 << 63) - 1, (1 << 63) - 1, 50]), "add up to the image's 48 pixels"),
-    (runs(""), "counts is not text of compressed run lengths"),
-    (runs("abc é"), "counts is not text of compressed run lengths"),
-    (runs("\ud800"), "counts is not text of compressed run lengths"),
-    (runs("1\x00"), "counts is not text of compressed run lengths"),
-    (runs("Q"), "counts is not text of compressed run lengths"),  # says that there is more
+    (runs(""), "counts is not a text of compressed run lengths"),
+    (runs("abc é"), "counts is not a text of compressed run lengths"),
+    (runs("\ud800"), "counts is not a text of compressed run lengths"),
+    (runs("1\x00"), "counts is not a text of compressed run lengths"),
+    (runs("Q"), "counts is not a text of compressed run lengths"),  # says that there is more
     (runs("o" * 5 + "1"), "add up to the image's 48 pixels"),
     (runs("o" * 6 + "1"), "run length of more than 6 characters"),
     (runs("0" * 113), "113 characters of run lengths are too many for 48 pixels"),
@@ -174,7 +174,9 @@ def test_label_maps_without_bounds(tmp_path: Path) -> None:
     spoil(path, lambda content: content["categories"].extend({"id": i, "name": str(i)} for i in many))
     entry = {"image_id": 11, "segmentation": {"size": [8192, 8192], "counts": [0, 1 << 26]}}
     spoil(path, put([{"id": i, "category_id": i, **entry} for i in many], "annotations"))
-    with pytest.raises(DataError, match=r"image 11: .* 5 categories have more than .* choose a smaller label_size"):
+    with pytest.raises(
+        DataError, match=r"image 11: .* 5 categories together have more than .* choose a smaller label_size"
+    ):
         CocoInstances(path, label_size=None).labels(0)
 
 
@@ -186,13 +188,13 @@ PANOPTIC: list[tuple[Change, str]] = [
     (put(1 << 24, "annotations", 0, "segments_info", 0, "id"), "id must be an integer in 1..16777215"),
     (
         put(517, "annotations", 1, "segments_info", 0, "id"),
-        r"segments_info\[1\] \(id 517\): id 517 is given to a",
+        r"segments_info\[1\] \(id 517\): id 517 is already used by",
     ),
     (put(2, "annotations", 0, "segments_info", 0, "category_id"), r"\(id 7\): category_id 2 is not among"),
     (put("/x.png", "annotations", 0, "file_name"), "file_name: '/x.png' leads out of its folder"),
     (put("../11.png", "annotations", 0, "file_name"), "file_name: .* leads out of its folder"),
     (without("annotations", 0, "file_name"), "has no file_name"),
-    (again("annotations"), r"annotations\[2\] \(image_id 22\): its image has a second annotation"),
+    (again("annotations"), r"annotations\[2\] \(image_id 22\): its image already has an annotation"),
     (put(2, "categories", 0, "isthing"), "isthing must be an integer in 0..1, got 2"),
     (without("categories", 0, "isthing"), r"categories\[0\] \(id 1\): has no isthing"),
 ]
@@ -222,10 +224,10 @@ MASKS: list[tuple[Callable[[Path], object], str]] = [  # what is done to 11.png
     (lambda file: file.write_bytes(b"GIF89a"), "is not a PNG file"),
     (lambda file: file.write_bytes(file.read_bytes()[:-30]), "is truncated or broken"),
     (lambda file: Image.new("RGB", (7, 6)).save(file), r"expected 5 x 7 pixels .* got 6 x 7 pixels"),
-    (swap("L"), r"must be 8-bit RGB .* got no colours"),
+    (swap("L"), r"must be 8-bit RGB .* has no colours"),
     (swap("I;16"), "must be 8-bit RGB"),
     (swap("RGBA"), "must be PNG"),
-    (lambda file: Image.new("RGB", (7, 5), (6, 0, 0)).save(file), "pixels of segment 6, which segments_info lacks"),
+    (lambda file: Image.new("RGB", (7, 5), (6, 0, 0)).save(file), "pixels of segment 6, which is not in segments_info"),
     (lambda file: Image.new("RGB", (7, 5), (0, 0, 255)).save(file), "pixels of segment 16711680, which"),
 ]
 

@@ -148,9 +148,9 @@ OPENING = [  # file, what is done to it, what the error says
     ("names.csv", text("value,name\n65536,a\n"), "line 2: value must be at most 65535"),
     ("names.csv", text("value,name\n0,a\n65535,b\n"), "at most 65534"),
     ("names.csv", text("value,name\n1,a\n1,b\n"), "line 3: value 1 is listed twice"),
-    ("names.csv", text("color,name\n#12345,a\n"), "line 2: color must read like"),
-    ("names.csv", text("color,name\n1 2 256,a\n"), "line 2: color must read like"),
-    ("names.csv", text("value,name,category\n1,a,b/c\n"), "line 2: .* names cannot have any of"),
+    ("names.csv", text("color,name\n#12345,a\n"), "line 2: color must be written like"),
+    ("names.csv", text("color,name\n1 2 256,a\n"), "line 2: color must be written like"),
+    ("names.csv", text("value,name,category\n1,a,b/c\n"), "line 2: .* names cannot contain"),
     ("labels.csv", text("image,concepts\nnone.jpg,street\n"), r"labels\.csv, line 2: image 'none.jpg' is not under"),
     ("labels.csv", text("image,concepts\nthree.jpg,avenue\n"), "line 2: concept 'avenue' is not in names.csv"),
     ("labels.csv", text("image,concepts\nthree.jpg,\nthree.jpg,\n"), "line 3: image 'three.jpg' is listed twice"),
@@ -162,9 +162,9 @@ OPENING = [  # file, what is done to it, what the error says
     ),
     ("masks/two.png", gone, r"images/two\.png: has no mask masks/two\.png"),
     ("images/two.png", gone, r"masks/two\.png: has no image under images/"),
-    ("images/two.jpg", lambda path: write_photo(path, 6, 6), r"two\.png: and two\.jpg would have one mask"),
-    ("images/two.tif", text("x"), r"two\.tif: is not a file of \.jpg or"),
-    ("masks/two.npy", text("x"), r"two\.npy: is not a file of \.png"),
+    ("images/two.jpg", lambda path: write_photo(path, 6, 6), r"two\.png: and two\.jpg would share one mask"),
+    ("images/two.tif", text("x"), r"two\.tif: is not a \.jpg or"),
+    ("masks/two.npy", text("x"), r"two\.npy: is not a \.png"),
 ]
 
 
@@ -182,8 +182,8 @@ READING = [
     ("masks/a/one.png", mask(np.full((8, 12), 300, np.uint16)), "value 300 is not in names.csv"),
     ("masks/a/one.png", mask(np.ones((8, 12, 3), np.uint8)), "holds colours, in RGB; names.csv names values"),
     ("masks/a/one.png", mask(np.ones((8, 12, 4), np.uint8)), "must be PNG, greyscale or palette .* got 8-bit RGB with"),
-    ("masks/a/one.png", mask(np.ones((12, 8), np.uint8)), "has 12 x 8 pixels .* its image 8 x 12: another shape"),
-    ("masks/a/one.png", mask(np.ones((7, 12), np.uint8)), "another shape"),
+    ("masks/a/one.png", mask(np.ones((12, 8), np.uint8)), "has 12 x 8 pixels .* its image 8 x 12: the shapes differ"),
+    ("masks/a/one.png", mask(np.ones((7, 12), np.uint8)), "the shapes differ"),
     ("masks/a/one.png", link_out, "leads out of"),
     ("images/a/one.jpg", text("x"), "is not a readable JPEG or PNG"),
 ]

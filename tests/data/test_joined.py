@@ -75,7 +75,7 @@ def test_names() -> None:
     data = nd.Synthetic(3, size=32)
     assert Joined([data, data]).names == ("synthetic1", "synthetic2")
     assert Joined([data, nd.Subset(data, [0])], ["a", "b"]).name(3).startswith("b/synthetic/000000")
-    with pytest.raises(ArgumentError, match="expected 2 different names"):
+    with pytest.raises(ArgumentError, match="expected 2 distinct names"):
         Joined([data, data], ["a", "a"])
     with pytest.raises(ArgumentError, match="at least one"):
         Joined([])
@@ -111,7 +111,7 @@ def test_names_by_default(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 
 @pytest.mark.parametrize("names", ["ab", [1, 2], ["a", ""], ["a", "b\n"]])
 def test_names_that_are_none(names: Any) -> None:
-    with pytest.raises(ArgumentError, match=r"different names|names of data sets must be text"):
+    with pytest.raises(ArgumentError, match=r"distinct names|names of data sets must be text"):
         Joined([nd.Synthetic(1, size=32)] * 2, names)
 
 
@@ -125,7 +125,7 @@ def test_what_the_network_is_given() -> None:
     both: Any = Joined([Latents(3, size=32), Latents(2, size=32)])
     assert [both.input(i) for i in range(5)] == [100, 101, 102, 100, 101]
     assert pickle.loads(pickle.dumps(Joined([drawn]))).name(1) == "synthetic/synthetic/000001.png"
-    with pytest.raises(ArgumentError, match="others something else"):
+    with pytest.raises(ArgumentError, match="others inputs of their own"):
         Joined([drawn, Latents(3, size=32)])
 
 

@@ -213,10 +213,10 @@ def test_options_go_to_those_that_have_the_choice(tmp_path: Path, functions: Pat
     both = open_all([tiny, folder], split="val", label_size=(5, 7))
     assert [both.name(i) for i in (0, 1)] == ["tiny/a/two.jpg", "mine/a/one.jpg"]
     assert both.labels(1).shape == (5, 7)
-    with pytest.raises(ArgumentError, match="none of the data sets has a choice of split"):
+    with pytest.raises(ArgumentError, match="the option split applies to none of the data sets"):
         open_all([folder, f"{functions}:drawn"], split="val")
-    with pytest.raises(ArgumentError, match="none of the data sets has a choice of label_size"):
+    with pytest.raises(ArgumentError, match="the option label_size applies to none of the data sets"):
         open_all([tiny, f"{functions}:drawn"], label_size=5)
     source = json.loads(json.dumps(source_of(open_all([folder, f"{functions}:drawn"]))))
-    with pytest.raises(ArgumentError, match="some of them made by functions of yours: open it in Python"):
+    with pytest.raises(ArgumentError, match="some of them returned by functions of yours: open it in Python"):
         open_source(source)

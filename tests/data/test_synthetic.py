@@ -187,7 +187,7 @@ def test_mirroring_keeps_labels_on_their_pixels(monkeypatch: pytest.MonkeyPatch)
         ({"size": 31}, "size must be 32..1024"),
         ({"size": 5000}, "size must be 32..1024"),
         ({"split": "test"}, "split must be train, val or None"),
-        ({"images": 1, "split": "val"}, "none of 1 images is of split"),
+        ({"images": 1, "split": "val"}, "none of 1 images is in split"),
     ],
 )
 def test_arguments(arguments: dict[str, object], message: str) -> None:
@@ -198,7 +198,7 @@ def test_arguments(arguments: dict[str, object], message: str) -> None:
 def test_writing_never_mixes_with_what_is_there(tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "notes.txt").write_text("keep")
-    with pytest.raises(OutputError, match="exists already"):
+    with pytest.raises(OutputError, match="already exists"):
         write_synthetic(tmp_path / "mine", images=1, size=32)
     with pytest.raises(OutputError, match="cannot write"):
         write_synthetic(tmp_path / "mine" / "notes.txt" / "set", images=1, size=32)

@@ -91,7 +91,7 @@ GOOD = PIXELS.transpose(2, 0, 1)
     [
         (GOOD, r"item 0: expected \(image, labels\), got ndarray"),
         ((PIXELS, 1), r"image 0: expected a PIL image or \[3, Y, X\], channels first"),
-        ((GOOD.astype(np.float32), 1), "image 0: expected uint8 or floats of 0..1, not normalised"),
+        ((GOOD.astype(np.float32), 1), "image 0: expected uint8 or floats in 0..1, not normalised"),
         ((GOOD.astype(np.int64), 1), "image 0: expected uint8 or floats"),
         ((np.full((3, 2, 2), np.nan), 1), "image 0: expected uint8 or floats"),
         ((GOOD, MAP * 1.5), "labels 0: expected integers"),
@@ -109,7 +109,7 @@ def test_what_is_none_of_this(item: Any, message: str) -> None:
 
 
 def test_random_changes_are_noticed() -> None:
-    with pytest.raises(ArgumentError, match="another image or other labels each time"):
+    with pytest.raises(ArgumentError, match="a different image or labels each time"):
         FromTorch(Random(), NAMES)
 
 
@@ -149,7 +149,7 @@ def test_dissected(tmp_path: Path) -> None:
     ("image", "labels", "message"),
     [
         (Image.fromarray(np.full((6, 8), 5000, np.uint16)), 1, "image 0: expected an 8-bit photograph, .* I;16"),
-        (PIXELS.transpose(2, 0, 1), Image.fromarray(PIXELS), "labels 0: expected a picture of one value a pixel"),
+        (PIXELS.transpose(2, 0, 1), Image.fromarray(PIXELS), "labels 0: expected a picture with one value per pixel"),
         (PIXELS.transpose(2, 0, 1), [[1], [1, 2]], "labels 0: expected integers"),
         (PIXELS.transpose(2, 0, 1), {"maps": np.zeros((1, 0, 5), int)}, "labels 0: expected at least one pixel"),
     ],
@@ -165,12 +165,12 @@ def test_other_labels_of_the_whole_image_each_time() -> None:
             self.append(0)
             return PIXELS.transpose(2, 0, 1), len(self) % 2 + 1
 
-    with pytest.raises(ArgumentError, match="leave out random changes"):
+    with pytest.raises(ArgumentError, match="remove random transforms"):
         FromTorch(Random([0]), NAMES)
 
 
 def test_a_data_set_that_raises() -> None:
-    with pytest.raises(ArgumentError, match="a length and items by number"):
+    with pytest.raises(ArgumentError, match="a length and indexable items"):
         FromTorch(iter([]), NAMES)
     data = FromTorch({0: (PIXELS.transpose(2, 0, 1), 1), "last": None}, NAMES)
     with pytest.raises(DataError, match="dict: item 1 cannot be read: KeyError: 1"):

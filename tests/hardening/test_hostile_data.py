@@ -138,7 +138,7 @@ def test_category_without_labels(tiny: Path) -> None:
 
 
 def test_not_a_data_set(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="is not a folder; expected one with"):
+    with pytest.raises(DataError, match="is not a folder; expected a folder with"):
         Broden(tmp_path / "nowhere")
     shutil.rmtree(write_tiny(tmp_path) / "images")
     with pytest.raises(DataError, match="images: is not a folder"):
@@ -267,7 +267,9 @@ def test_bombs_of_any_declared_size_cost_nothing(tiny: Path, size: tuple[int, in
 def test_one_label_map_named_a_thousand_times(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("netdissect_fast.data.formats.broden.MAX_LABELS", 999 * 8 * 12)
     edit(tiny / "index.csv", ",a/two_object.png", "," + "a/two_object.png;" * 1000)
-    with pytest.raises(DataError, match=r"line 3: images/a/two_object\.png and the row's other label maps have more"):
+    with pytest.raises(
+        DataError, match=r"line 3: images/a/two_object\.png and the row's other label maps together have more"
+    ):
         Broden(tiny).labels(1)
 
 

@@ -55,7 +55,7 @@ class Broden:
     ) -> None:
         self.path = Path(path)
         if not self.path.is_dir():
-            raise DataError(self.path, "is not a folder; expected one with index.csv, category.csv and images/")
+            raise DataError(self.path, "is not a folder; expected a folder with index.csv, category.csv and images/")
         kept = keep_categories(read_categories(self.path / "category.csv", faults), categories)
         tables = read_vocabulary(self.path, kept, faults)
         self.vocabulary: Vocabulary = tables.vocabulary
@@ -150,7 +150,7 @@ class Broden:
             raise DataError(path, "lists no image: the data set is empty")
         for column, category in unlabelled.items():
             if asked or any(row.cells[column] for row in rows):
-                reason = f"category {category} has no label: no concept is given to it here or in c_{category}.csv"
+                reason = f"category {category} has no label: no concept is assigned to it here or in c_{category}.csv"
                 keep(DataError(self.path / "label.csv", reason), faults)
         for row in rows:
             for number in row.whole:
@@ -168,7 +168,7 @@ class Broden:
         if not known.all():
             raise self._row_error(row, path, f"concept number {numbers[~known].min()} is not in label.csv")
         if len(row.maps) * numbers.size > MAX_LABELS:
-            reason = f"and the row's other label maps have more than {MAX_LABELS} pixels together"
+            reason = f"and the row's other label maps together have more than {MAX_LABELS} pixels"
             raise self._row_error(row, path, reason)
         return numbers
 

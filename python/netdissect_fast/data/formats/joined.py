@@ -39,19 +39,21 @@ class Joined:
     def __init__(self, data: Sequence[ConceptDataset], names: Sequence[str] | None = None) -> None:
         self.parts = tuple(data)
         if not self.parts:
-            raise ArgumentError("data sets to join: expected at least one")
+            raise ArgumentError("expected at least one data set to join")
         self.names = _names(self.parts) if names is None else tuple(names)
         if isinstance(names, str) or len(self.names) != len(self.parts) or len(set(self.names)) != len(self.names):
-            raise ArgumentError(f"expected {len(self.parts)} different names of data sets, got {list(self.names)}")
+            raise ArgumentError(f"expected {len(self.parts)} distinct names of data sets, got {list(self.names)}")
         if not all(isinstance(name, str) and name.strip() and not UNUSABLE.search(name) for name in self.names):
             raise ArgumentError(f"names of data sets must be text without control characters, got {list(self.names)}")
         if len({own_inputs(part) is None for part in self.parts}) > 1:
-            raise ArgumentError("some of the data sets give the network their images, others something else")
+            raise ArgumentError("some of the data sets feed the network their images, others inputs of their own")
         self._ends = list(accumulate(map(len, self.parts)))
         largest = [int(part.vocabulary.numbers[-1]) if len(part.vocabulary) else 0 for part in self.parts]
         self._shifts = [0, *accumulate(largest)]
         if self._shifts[-1] > MAX_NUMBER:
-            raise ArgumentError(f"concept numbers of all data sets go to {self._shifts[-1]}, over {MAX_NUMBER}")
+            raise ArgumentError(
+                f"concept numbers of the data sets together reach {self._shifts[-1]}, over {MAX_NUMBER}"
+            )
         self.vocabulary = self._vocabulary()
 
     def __len__(self) -> int:

@@ -78,7 +78,7 @@ class Synthetic:
         )
         self._indices = [i for i in range(images) if split in (None, split_of(_image_path(i)))]
         if not self._indices:
-            raise ArgumentError(f"none of {images} images is of split {split!r}; ask for more images")
+            raise ArgumentError(f"none of {images} images is in split {split!r}; request more images")
         self._last: tuple[int, Drawing] | None = None
 
     def __len__(self) -> int:
@@ -152,7 +152,7 @@ def write_synthetic(
 
     dataset, folder = Synthetic(images, seed, size), Path(path)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise OutputError(f"{folder} exists already; choose the name of a new folder")
+        raise OutputError(f"{folder} already exists; choose the name of a new folder")
     concepts = [
         Concept(number, name, {category: 0}, {category: 0.0})
         for number, (category, name) in enumerate(CONCEPTS, start=1)

@@ -48,7 +48,7 @@ class FromTorch:
     ) -> None:
         self.dataset = dataset
         if not (hasattr(dataset, "__len__") and hasattr(dataset, "__getitem__")):
-            raise ArgumentError(f"expected a data set with a length and items by number, got {_kind(dataset)}")
+            raise ArgumentError(f"expected a data set with a length and indexable items, got {_kind(dataset)}")
         self._values = Values(names, category)
         self.vocabulary: Vocabulary = self._values.vocabulary
         self._label_size = checked_label_size(label_size)
@@ -56,11 +56,11 @@ class FromTorch:
         self._reading = Lock()
         self._last: tuple[int, Array, ImageLabels] | None = None
         if not len(dataset):
-            raise ArgumentError("the data set holds no image")
+            raise ArgumentError("the data set has no images")
         (image, labels), (image_again, again) = self._read(0), self._read(0)
         same = np.array_equal(image, image_again) and np.array_equal(labels.maps, again.maps)
         if not same or labels.whole != again.whole:
-            raise ArgumentError("the data set gives another image or other labels each time; leave out random changes")
+            raise ArgumentError("the data set returns a different image or labels each time; remove random transforms")
 
     def __len__(self) -> int:
         return len(self.dataset)
@@ -142,7 +142,7 @@ class FromTorch:
             maps = self._values.numbers(resized(maps.reshape(-1, *maps.shape[-2:]), self._label_size))
             return ImageLabels(maps, tuple(int(n) for n in self._values.numbers(numbers) if n))
         except UnknownValue as error:
-            raise ArgumentError(f"labels {index}: {error}; name it in names=, as '-' where it is no concept") from None
+            raise ArgumentError(f"labels {index}: {error}; name it in names=, as '-' if it is not a concept") from None
 
 
 def as_pixels(image: Any, what: str) -> Array:
@@ -160,7 +160,7 @@ def as_pixels(image: Any, what: str) -> Array:
     if pixels.dtype != np.uint8:
         if pixels.dtype.kind != "f" or not (pixels.min() >= 0 and pixels.max() <= 1):
             raise ArgumentError(
-                f"{what}: expected uint8 or floats of 0..1, not normalised, got {pixels.dtype} of "
+                f"{what}: expected uint8 or floats in 0..1, not normalised, got {pixels.dtype} in "
                 f"{pixels.min():.4g}..{pixels.max():.4g}; normalise in preprocess="
             )
         pixels = np.rint(pixels.astype(np.float64) * 255).astype(np.uint8)
@@ -173,7 +173,7 @@ def _integers(labels: Any, what: str) -> Array:
     except ValueError as error:  # lists of several lengths
         raise ArgumentError(f"{what}: expected integers, the value of each pixel: {error}") from error
     if hasattr(labels, "getbands") and values.ndim != 2:
-        raise ArgumentError(f"{what}: expected a picture of one value a pixel, got Pillow's mode {labels.mode}")
+        raise ArgumentError(f"{what}: expected a picture with one value per pixel, got Pillow's mode {labels.mode}")
     if values.size == 0 and values.dtype.kind == "f":  # an empty list
         return values.astype(np.int64)
     if values.dtype.kind not in "iub":

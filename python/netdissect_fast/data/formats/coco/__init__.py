@@ -47,7 +47,7 @@ class CocoPanoptic(CocoImages):
         super().__init__(path, images, label_size)
         folder = self.path.with_suffix("") if masks is None else Path(masks)
         if not folder.is_dir():
-            raise DataError(folder, "is not a folder; the PNG masks belong there: give masks=")
+            raise DataError(folder, "is not a folder; the PNG masks belong there: pass masks=")
         self._masks = os.path.realpath(folder)
         self._masks_given = None if masks is None else self._masks
 
@@ -66,13 +66,13 @@ class CocoPanoptic(CocoImages):
         except DataError as error:
             raise self._error(picture, f"{file} {error.reason}") from error
         if colours.ndim != 3:
-            raise self._error(picture, f"{file} must be 8-bit RGB (id = R + 256·G + 65536·B), got no colours")
+            raise self._error(picture, f"{file} must be 8-bit RGB (id = R + 256·G + 65536·B), but has no colours")
         red, green, blue = resized(np.moveaxis(colours, -1, 0), self.label_size).astype(np.int32)
         found, places = np.unique(red + 256 * green + 65536 * blue, return_inverse=True)
         try:
             numbers = np.array([segments[int(segment)] for segment in found], np.int32)
         except KeyError as error:
-            raise self._error(picture, f"{file} has pixels of segment {error}, which segments_info lacks") from None
+            raise self._error(picture, f"{file} has pixels of segment {error}, which is not in segments_info") from None
         return ImageLabels(numbers[places].reshape(1, *red.shape))
 
     def _category(self, entry: Entry) -> str:
@@ -83,12 +83,12 @@ class CocoPanoptic(CocoImages):
         for entry in root.entries("annotations"):
             position = self._position(entry, positions)
             if position in self._annotations:
-                raise entry.error("its image has a second annotation; panoptic ones are one an image")
+                raise entry.error("its image already has an annotation; panoptic data sets have one per image")
             segments = {0: 0}  # void
             for segment in entry.entries("segments_info"):
                 identity = segment.integer("id", 1, (1 << 24) - 1)
                 if identity in segments:
-                    raise segment.error(f"id {identity} is given to a second segment of the image")
+                    raise segment.error(f"id {identity} is already used by another segment of the image")
                 segments[identity] = self._number(segment)
             self._annotations[position] = entry.file("file_name"), segments
 
@@ -134,7 +134,7 @@ class CocoInstances(CocoImages):
         for instance in self._instances[index]:
             concepts.setdefault(instance.number, []).append(instance)
         if len(concepts) * size[0] * size[1] > MAX_LABELS:
-            reason = f"the masks of its {len(concepts)} categories have more than {MAX_LABELS} pixels together"
+            reason = f"the masks of its {len(concepts)} categories together have more than {MAX_LABELS} pixels"
             raise self._error(picture, f"{reason}; choose a smaller label_size")
         masks = ((number, self._mask(picture, concepts[number])) for number in sorted(concepts))
         return ImageLabels(layered(masks, size))
@@ -176,5 +176,5 @@ def open_coco(
     if b'"segments_info"' in read_bytes(path, MAX_COCO):
         return CocoPanoptic(path, images, masks, label_size)
     if masks is not None:
-        raise ArgumentError(f"{os.fspath(path)} holds no panoptic annotations: it has no masks; leave that out")
+        raise ArgumentError(f"{os.fspath(path)} has no panoptic annotations, so masks= does not apply; omit it")
     return CocoInstances(path, images, label_size)

@@ -67,7 +67,7 @@ class Entry:
         """A path with / between folders; one that leads out is refused by its text, links when files are opened."""
         path = self.text(key)
         if not is_below(path):
-            raise self.error(f"{key}: {path[:80]!r} leads out of its folder; paths must stay below it")
+            raise self.error(f"{key}: {path[:80]!r} leads out of its folder; paths must stay inside it")
         return path
 
     def entries(self, key: str) -> Iterator[Entry]:
@@ -116,12 +116,12 @@ def read_pictures(root: Entry) -> tuple[Picture, ...]:
     for entry in root.entries("images"):
         picture = Picture(entry.number("id"), entry.file("file_name"), (entry.number("height"), entry.number("width")))
         if not possible_size(*picture.size):
-            raise entry.error(f"height, width must give {SIZES}, got {picture.size[0]} by {picture.size[1]}")
+            raise entry.error(f"height and width must amount to {SIZES}, got {picture.size[0]} by {picture.size[1]}")
         if picture.id in pictures:
-            raise entry.error(f"id {picture.id} is given to a second image")
+            raise entry.error(f"id {picture.id} is already used by another image")
         pictures[picture.id] = picture
     if not pictures:
-        raise root.error("lists no image: the data set is empty")
+        raise root.error("lists no images: the data set is empty")
     return tuple(pictures.values())
 
 
@@ -135,10 +135,10 @@ def read_categories(root: Entry, category: Callable[[Entry], str]) -> tuple[Voca
     for entry in root.entries("categories"):
         identity = entry.integer("id", 0, MAX_NUMBER)
         if identity in names:
-            raise entry.error(f"id {identity} is given to a second category")
+            raise entry.error(f"id {identity} is already used by another category")
         names[identity] = entry.text("name"), category(entry)
     if not names:
-        raise root.error("lists no category")
+        raise root.error("lists no categories")
     shift = int(0 in names)
     if max(names) + shift > MAX_NUMBER:
         raise root.error(f"categories: ids must be 1..{MAX_NUMBER}, or 0..{MAX_NUMBER - 1}; got 0 and {max(names)}")
@@ -166,4 +166,4 @@ def folder_of_images(path: Path, images: str | os.PathLike[str] | None, first: P
         if os.path.isfile(place / first.file):  # noqa: PTH113 — Path's raises where the name is too long
             return os.path.realpath(place)
     looked = ", ".join(map(str, places))
-    raise DataError(path, f"{first.file[:200]} of the first image was not found in {looked}; give images=")
+    raise DataError(path, f"{first.file[:200]}, the file of the first image, was not found in {looked}; pass images=")

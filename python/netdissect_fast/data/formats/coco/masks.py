@@ -39,7 +39,7 @@ def packed(entry: Entry, size: tuple[int, int]) -> Segmentation:
             raise entry.error(f"segmentation: counts must be text or a list, got {shown(counts)}")
     except (TypeError, OverflowError) as error:
         raise entry.error(f"segmentation must be lists of numbers: {error}") from error
-    raise entry.error(f"segmentation must be a list of polygons or an object of run lengths, got {shown(value)}")
+    raise entry.error(f"segmentation must be a list of polygons or an object with run lengths, got {shown(value)}")
 
 
 def drawn(segmentation: Segmentation, size: tuple[int, int]) -> Iterator[BoolArray]:
@@ -51,7 +51,7 @@ def drawn(segmentation: Segmentation, size: tuple[int, int]) -> Iterator[BoolArr
     """
     if isinstance(segmentation, tuple):
         if not segmentation:
-            raise ValueError("segmentation is empty: a box alone is no mask")
+            raise ValueError("segmentation is empty: a box alone is not a mask")
         for polygon in segmentation:
             yield _filled(polygon, size)
     else:
@@ -62,13 +62,13 @@ def drawn(segmentation: Segmentation, size: tuple[int, int]) -> Iterator[BoolArr
 
 def _filled(polygon: array[float], size: tuple[int, int]) -> BoolArray:
     if len(polygon) < 6 or len(polygon) % 2:
-        raise ValueError(f"segmentation: a polygon must be x, y of at least 3 corners, got {len(polygon)} numbers")
+        raise ValueError(f"segmentation: a polygon must list x, y of at least 3 corners, got {len(polygon)} numbers")
     corners = np.array(polygon).reshape(-1, 2)
     if not np.abs(corners).max() <= MAX_COORDINATE:  # or NaN
         raise ValueError(f"segmentation: a polygon's corners must be finite and at most {MAX_COORDINATE} pixels away")
     sides = np.abs(corners - np.roll(corners, 1, axis=0)).max(axis=1)
     if len(corners) + sides.sum() > MAX_OUTLINE:
-        raise ValueError(f"segmentation: a polygon's outline is longer than the {MAX_OUTLINE} pixels expected at most")
+        raise ValueError(f"segmentation: a polygon's outline is longer than {MAX_OUTLINE} pixels, the most expected")
     (runs,) = require("pycocotools.mask", "coco").frPyObjects([polygon], *size)
     return _of_runs(decompressed(runs["counts"].decode("ascii"), size[0] * size[1]), size)
 
@@ -83,7 +83,7 @@ def decompressed(counts: str, pixels: int) -> Int64Array:
         raise ValueError(f"segmentation: {len(counts)} characters of run lengths are too many for {pixels} pixels")
     code = np.frombuffer(counts.encode("utf-8", "surrogatepass"), np.uint8).astype(np.int64) - ord("0")
     if not len(code) or code.min() < 0 or code.max() > 63 or code[-1] & 32:
-        raise ValueError("segmentation: counts is not text of compressed run lengths")
+        raise ValueError("segmentation: counts is not a text of compressed run lengths")
     last = np.flatnonzero(code & 32 == 0)
     first = np.concatenate([[0], last[:-1] + 1])
     length = last - first + 1

@@ -47,12 +47,12 @@ class Folder:
         self.path = Path(path)
         self._label_size = checked_label_size(label_size)
         if not self.path.is_dir():
-            raise DataError(self.path, f"is not a folder; expected one with images/, masks/ and {NAMES}")
+            raise DataError(self.path, f"is not a folder; expected a folder with images/, masks/ and {NAMES}")
         self._names = read_names(self.path / NAMES)
         self.vocabulary: Vocabulary = self._names.values.vocabulary
         self._photos = _files(self.path / "images", _PHOTOS)
         if not self._photos:
-            raise DataError(self.path / "images", "holds no image (JPEG or PNG)")
+            raise DataError(self.path / "images", "has no images (JPEG or PNG)")
         self._whole = read_whole(self.path / WHOLE, self.vocabulary, set(self._photos))
         self._masks = self._read_masks()
         self._fingerprint = ""
@@ -86,7 +86,7 @@ class Folder:
             values = read_mask(file)
             if not _same_shape(values.shape[:2], shape):
                 found, wanted = ("{} x {}".format(*size) for size in (values.shape, shape))
-                raise DataError(file, f"has {found} pixels (height x width), its image {wanted}: another shape")
+                raise DataError(file, f"has {found} pixels (height x width), its image {wanted}: the shapes differ")
             size = size or (values.shape[0], values.shape[1])
             maps.append(self._names.numbers(_sampled(values, size), file))
         stack = np.stack(maps) if maps else np.zeros((0, *(size or shape)), np.int32)
@@ -119,7 +119,7 @@ class Folder:
         for photo in self._photos:
             stem = photo.rpartition(".")[0]
             if stem in stems:
-                raise DataError(self.path / "images" / photo, f"and {stems[stem]} would have one mask: rename one")
+                raise DataError(self.path / "images" / photo, f"and {stems[stem]} would share one mask: rename one")
             stems[stem] = photo
         layers = sorted(entry.name for entry in self.path.iterdir() if re.fullmatch(r"masks(_.+)?", entry.name))
         if not layers and self._names.of_pixels:
@@ -151,7 +151,7 @@ def _files(folder: Path, endings: tuple[str, ...]) -> list[str]:
             if name.startswith(".") or name in _LEFT_BY_WINDOWS:
                 continue
             if not name.lower().endswith(endings):
-                raise DataError(Path(parent, name), f"is not a file of {' or '.join(endings)}: convert or remove it")
+                raise DataError(Path(parent, name), f"is not a {' or '.join(endings)} file: convert or remove it")
             found.append(Path(parent, name).relative_to(folder).as_posix())
     return sorted(found)
 

@@ -16,7 +16,7 @@ from ...files.values import Name, UnknownValue, Values
 from ...files.vocabulary import MAX_NUMBER
 
 NAMES, WHOLE = "names.csv", "labels.csv"
-_HINT = "; name it, or give it the name - where it is no concept"
+_HINT = "; name it, or give it the name - if it is not a concept"
 _UNSAFE_NAME = re.compile(r"[/\\:;\"\x00-\x1f]")
 _COLOUR = re.compile(r"#([0-9a-fA-F]{2})([0-9a-fA-F]{2})([0-9a-fA-F]{2})|(\d{1,3})[ ,;]+(\d{1,3})[ ,;]+(\d{1,3})")
 
@@ -70,7 +70,7 @@ def read_names(path: Path) -> MaskNames:
         code, name = _code(table, line, cells, columns[0]), table.text(cells, "name")
         category = table.text(cells, "category") or "object"
         if _UNSAFE_NAME.search(category + name):
-            raise table.error(line, f"{category!r}, {name!r}: names cannot have any of ; : / \\ or a quote")
+            raise table.error(line, f"{category!r}, {name!r}: names cannot contain ; : / \\ or a quote")
         if code in coded:
             raise table.error(line, f"{columns[0]} {table.text(cells, columns[0])} is listed twice")
         if code is None:
@@ -103,7 +103,7 @@ def _code(table: Table, line: int, cells: list[str], column: str) -> int | None:
     if match:
         parts = [int(part, 16) for part in match.groups()[:3]] if match[1] else [int(p) for p in match.groups()[3:]]
     if max(parts) > 255:
-        raise table.error(line, f"color must read like #ff8000 or 255 128 0, got {text[:40]!r}")
+        raise table.error(line, f"color must be written like #ff8000 or 255 128 0, got {text[:40]!r}")
     return parts[0] * 65536 + parts[1] * 256 + parts[2]
 
 
@@ -126,7 +126,7 @@ def read_whole(path: Path, vocabulary: Vocabulary, photos: set[str]) -> dict[str
         for name in filter(None, map(str.strip, table.text(cells, "concepts").split(";"))):
             found = known.get(name, set())
             if len(found) != 1:
-                reason = "is of several categories: write category:name" if found else f"is not in {NAMES}"
+                reason = "belongs to several categories: write category:name" if found else f"is not in {NAMES}"
                 raise table.error(line, f"concept {name[:80]!r} {reason}")
             numbers.extend(found)
         whole[image] = tuple(numbers)

@@ -76,9 +76,9 @@ class Segmented:
         self._reading, self._labelling = Lock(), Lock()
         self._blocks: OrderedDict[int, list[Int32Array]] = OrderedDict()
         if not len(self):
-            raise ArgumentError("there is no image to label")
+            raise ArgumentError("there are no images to label")
         if not np.array_equal(self._pixels([0])[0], self._pixels([0])[0]):
-            raise ArgumentError(f"{self.name(0)} is another picture each time; leave out random changes and noise")
+            raise ArgumentError(f"{self.name(0)} is a different picture each time; remove random transforms and noise")
 
     def __len__(self) -> int:
         return len(self._pictures)
@@ -144,11 +144,11 @@ class Segmented:
         output = self._segmenter(torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous() / 255, named)
         if output.is_floating_point() and output.ndim == 4 and output.shape[1] == channels:
             if output.isnan().any():
-                raise ArgumentError(f"the segmenter gave NaN for {named}")
+                raise ArgumentError(f"the segmenter returned NaN for {named}")
             output = output.argmax(1)
         elif output.is_floating_point() or output.dtype == torch.bool or output.ndim not in (3, 4):
             raise ArgumentError(
-                f"the segmenter must give scores, floats [{count}, {channels}, y, x], one for each of names; "
+                f"the segmenter must return scores, floats [{count}, {channels}, y, x], one for each of names; "
                 f"or values, integers [{count}, y, x] or [{count}, L, y, x]; got {kind(output)} for {named}"
             )
         values = output.reshape(count, -1, *output.shape[-2:]).long().cpu().numpy()
@@ -160,5 +160,5 @@ class Segmented:
         except UnknownValue as error:
             raise ArgumentError(
                 f"the segmenter gave {self.name(image)} the value {error.value}, which has no name: name it in names, "
-                "as '-' where it is no concept"
+                "as '-' if it is not a concept"
             ) from None

@@ -35,7 +35,7 @@ class Network:
         try:
             self.device, self.dtype = own.device if device == "auto" else torch.device(device), own.dtype
         except RuntimeError as error:
-            raise ArgumentError(f"device {device!r} is not one that torch knows: {error}") from error
+            raise ArgumentError(f"device {device!r} is unknown to torch: {error}") from error
         self._require_evaluating()
 
     def __repr__(self) -> str:
@@ -55,8 +55,8 @@ class Network:
             raise ModelError(f"the {self.role} raised {type(error).__name__} for {images}: {error}") from error
         if not isinstance(output, torch.Tensor) or output.ndim < 1 or len(output) != len(batch) or not output.numel():
             raise ArgumentError(
-                f"the {self.role} must give one tensor, its first axis the {len(batch)} images; "
-                f"got {kind(output)} for {images}: give a function that picks and shapes it"
+                f"the {self.role} must return one tensor whose first axis is the {len(batch)} images; "
+                f"got {kind(output)} for {images}: pass a function that selects and reshapes it"
             )
         return output
 
@@ -73,7 +73,7 @@ class Network:
 
     def _require_evaluating(self) -> None:
         if self.is_module and any(module.training for module in self.network.modules()):
-            raise ArgumentError(f"the {self.role} is in training mode, where results are random: call its eval() first")
+            raise ArgumentError(f"the {self.role} is in training mode, so results are random: call its eval() first")
 
 
 def _settings(of: Any) -> dict[str, Any]:
@@ -159,7 +159,7 @@ class Generated:
         output = self.generator(self.latents[list(indices)], named)
         if output.ndim != 4 or output.shape[1] != 3 or not output.is_floating_point() or not output.isfinite().all():
             raise ArgumentError(
-                f"the generator must give finite floats [{len(indices)}, 3, Y, X], got {kind(output)} for {named}"
+                f"the generator must return finite floats [{len(indices)}, 3, Y, X], got {kind(output)} for {named}"
             )
         white = (output.float() - self.black) / (self.white - self.black)
         pixels: Array = (white.clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).contiguous().cpu().numpy()
