@@ -1,4 +1,4 @@
-"""The data sets, one format each: Broden's, folders of masks, COCO's, torch's, a network's labels, drawn ones.
+"""The data sets, one per format: Broden's, folders of masks, COCO's, torch's, a network's labels, drawn ones.
 
-Each offers what ``data/dataset.py`` asks for; used by opening and by users.
+Each implements the protocol in ``data/dataset.py``; used by opening and by users.
 """

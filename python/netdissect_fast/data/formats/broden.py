@@ -32,16 +32,16 @@ class Broden:
                 lead out of it
     split       "train" or "val": only these rows; None: all
     categories  only these categories; every row still counts as an image, and every number of label.csv is
-                still a concept (with category −1 where it belongs to no kept category)
+                still a concept (with category −1 if it belongs to no kept category)
     strict      True: a row whose files are missing or broken raises DataError when it is read. False: every
-                file is read once, now, in threads (on Broden some minutes), and such rows are left out: with
-                a warning that counts them, and the first error of each in ``skipped``
-    faults      where given, rows of the csv files that are malformed raise nothing: their errors are added to
-                it. A data set with faults is good for ``inspect`` alone
+                file is read once, now, in threads (some minutes on Broden), and such rows are skipped, with
+                a warning that counts them and the first error of each in ``skipped``
+    faults      if given, malformed rows of the csv files raise nothing: their errors are appended to it. A
+                data set with faults is good for ``inspect`` only
 
-    Opening reads the csv files only. Raises DataError (file, line, reason) where they are malformed,
-    contradict each other or hold no image, and ArgumentError for an unknown split or category. Blank ih, iw
-    mean any image size; blank sh, sw the size of the row's label maps, or half the image where it has none.
+    Opening reads the csv files only. Raises DataError (file, line, reason) if they are malformed, contradict
+    each other or list no images, and ArgumentError for an unknown split or category. Blank ih, iw mean any
+    image size; blank sh, sw mean the size of the row's label maps, or half the image if it has none.
     """
 
     def __init__(
@@ -81,22 +81,22 @@ class Broden:
         return f"Broden({str(self.path)!r}: {len(self)} images, {concepts} concepts; {categories})"
 
     def source(self) -> dict[str, Any]:
-        """How to open it again, as plain values."""
+        """Return how to reopen it, as plain values."""
         categories = None if self._asked is None else list(self._asked)
         path = str(self.path.resolve())
         return {"kind": "broden", "path": path, "split": self.split, "categories": categories, "strict": self._strict}
 
     @property
     def rows(self) -> Sequence[Row]:
-        """The rows of index.csv that are its images."""
+        """The rows of index.csv, one per image."""
         return self._rows
 
     def name(self, index: int) -> str:
-        """Path of the image under images/."""
+        """Return the path of the image under images/."""
         return self._rows[index].image
 
     def image(self, index: int) -> Image:
-        """The image as RGB. Raises DataError naming the line of index.csv and the file."""
+        """Return the image as RGB. Raises DataError naming the line of index.csv and the file."""
         row = self._rows[index]
         try:
             return read_image(locate(self._images, row.image), row.size)
@@ -104,7 +104,7 @@ class Broden:
             raise self._row_error(row, row.image, error.reason) from error
 
     def labels(self, index: int) -> ImageLabels:
-        """The labels of the kept categories. Raises DataError naming the line of index.csv and the file."""
+        """Return the labels of the kept categories. Raises DataError naming the line of index.csv and the file."""
         row = self._rows[index]
         size, maps = row.label_size, []
         for path in row.maps:
@@ -116,11 +116,11 @@ class Broden:
         return ImageLabels(stack, row.whole)
 
     def inspect(self, index: int) -> Inspection:
-        """All that is wrong with the files of a row, where ``image`` and ``labels`` raise the first fault."""
+        """Find all that is wrong with the files of a row; ``image`` and ``labels`` raise the first fault only."""
         row, faults = self._rows[index], list[DataError]()
         numbers, size = set(row.whole), row.label_size
         try:
-            if row.image:  # blank: at fault already
+            if row.image:  # blank: reported already
                 self.image(index)
         except DataError as error:
             keep(error, faults)
@@ -134,7 +134,7 @@ class Broden:
         return Inspection(faults, numbers, len(row.maps))
 
     def fingerprint(self) -> str:
-        """Sha256 of the csv files' bytes, each image's and label map's path and size, and the selection."""
+        """Return a sha256 of the csv files' bytes, each image's and label map's path and size, and the selection."""
         if not self._fingerprint:
             self._fingerprint = self._hash()
         return self._fingerprint
@@ -176,7 +176,7 @@ class Broden:
         return DataError(self.path / "index.csv", f"images/{path} {reason}", row.line)
 
     def _half_image(self, row: Row) -> tuple[int, int]:
-        """Broden's rule for the label grid of a row that neither gives its size nor has a label map."""
+        """Apply Broden's rule for the label grid of a row that neither states its size nor has a label map."""
         try:
             height, width = row.size or image_size(locate(self._images, row.image))
         except DataError as error:

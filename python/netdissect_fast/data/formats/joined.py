@@ -25,15 +25,22 @@ if TYPE_CHECKING:
 class Joined:
     """The images of several data sets, one after the other; a ConceptDataset.
 
-    Categories are kept apart, as ``name.category``: an image counts for the categories of its own data set only,
-    since nobody has looked for the others' concepts in it.
+    Categories stay separate, as ``name.category``: an image counts only for the categories of its own data set, since
+    the others' concepts were never annotated in it.
 
     data    the data sets
-    names   of each, before its categories and its images' names; default: its folder's name or its class's, numbered
-            where that is not enough
+    names   one for each, put before its categories and its images' names; default: the name of its folder or of its
+            class, numbered if that is not unique
 
-    Raises ArgumentError where there are none, names are not distinct, there are too many concepts, or some data sets
-    give the network something else than their images (``input``) and others do not.
+    Raises ArgumentError if there are no data sets, names are not distinct, there are too many concepts, or some data
+    sets feed the network something other than their images (``input``) and others do not.
+
+    >>> import netdissect_fast as nd
+    >>> both = nd.Joined([nd.Synthetic(images=2), nd.Synthetic(images=2, seed=1)], names=["old", "new"])
+    >>> len(both), both.name(3)
+    (4, 'new/synthetic/000001.png')
+    >>> both.vocabulary.categories[-2:]
+    ('new.scene', 'new.texture')
     """
 
     def __init__(self, data: Sequence[ConceptDataset], names: Sequence[str] | None = None) -> None:
@@ -63,13 +70,13 @@ class Joined:
         return f"Joined({', '.join(map(repr, self.parts))})"
 
     def source(self) -> dict[str, Any] | None:
-        """How to open it again, as plain values; None where one of the data sets does not say."""
+        """Return how to reopen it, as plain values; None if one of the data sets does not say."""
         of = [source_of(part) for part in self.parts]
         return None if None in of else {"kind": "joined", "of": of, "names": list(self.names)}
 
     @property
     def input(self) -> Callable[[int], Any] | None:
-        """What the network is given, where the data sets say that; else None."""
+        """What the network is given, if the data sets define that; otherwise None."""
         of_parts = [own for part in self.parts if (own := own_inputs(part)) is not None]
 
         def of_all(index: int) -> Any:
@@ -87,26 +94,26 @@ class Joined:
         """See ConceptDataset."""
         part, index = self._part(index)
         labels, shift = self.parts[part].labels(index), self._shifts[part]
-        maps = labels.maps.astype(np.int32)  # first: in a user's uint8 the sum would overflow
+        maps = labels.maps.astype(np.int32)  # cast first: in a user's uint8 the sum would overflow
         return ImageLabels(
             np.where(maps == 0, 0, maps + np.int32(shift)),
             tuple(number + shift for number in labels.whole if number),
         )
 
     def name(self, index: int) -> str:
-        """Name of the data set, a slash, and the name of the image there."""
+        """Return the name of the data set, a slash, and the name of the image there."""
         part, index = self._part(index)
         return f"{self.names[part]}/{self.parts[part].name(index)}"
 
     def fingerprint(self) -> str:
-        """Hash of the data sets' fingerprints and names."""
+        """Return a hash of the data sets' fingerprints and names."""
         found = Fingerprint("Joined 1")
         for name, part in zip(self.names, self.parts, strict=True):
             found.add(name, part.fingerprint())
         return found.hex()
 
     def _part(self, index: int) -> tuple[int, int]:
-        """Which data set image ``index`` is of, and its place there."""
+        """Return which data set image ``index`` belongs to, and its index there."""
         if not 0 <= index < len(self):
             raise IndexError(index)
         part = bisect_right(self._ends, index)
@@ -128,7 +135,7 @@ class Joined:
 
 
 def _names(parts: Sequence[ConceptDataset]) -> tuple[str, ...]:
-    """Names of data sets by where they are from, numbered where two would be alike."""
+    """Name data sets after their origin, numbered if two names would be equal."""
     wanted = list(map(_wanted, parts))
     names: list[str] = []
     for name in wanted:
@@ -138,7 +145,7 @@ def _names(parts: Sequence[ConceptDataset]) -> tuple[str, ...]:
 
 
 def _wanted(part: Any) -> str:
-    """Name of the folder or file that a data set is from, else of its class."""
+    """Return the name of the folder or file that a data set was read from, else of its class."""
     while hasattr(part, "dataset"):
         part = part.dataset
     path = getattr(part, "path", None)

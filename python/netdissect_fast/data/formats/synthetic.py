@@ -33,9 +33,9 @@ from ..files.splits import split_of
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-_DRAWING = 1  # raise when the same arguments give other pictures or labels
+_DRAWING = 1  # raise when the same arguments produce different pictures or labels
 _TEXTURE_SHARE = 0.25  # of the pictures
-_MAPS = ("color", "object", "part", "material")  # a scene's label maps; a texture has the first only
+_MAPS = ("color", "object", "part", "material")  # a scene's label maps; a texture has only the first
 
 
 class Drawing(NamedTuple):
@@ -51,12 +51,19 @@ class Drawing(NamedTuple):
 
 
 class Synthetic:
-    """The data set that ``write_synthetic`` writes, drawn whenever an image is asked for; a ConceptDataset.
+    """The data set that ``write_synthetic`` writes, drawn whenever an image is requested; a ConceptDataset.
 
     images  N
     seed    of all pictures; picture i is the same in sets of any length
-    size    height and width of the pictures in pixels, 32 to 1024; labels have half of it
+    size    height and width of the pictures in pixels, 32 to 1024; label maps are half as large
     split   "train" or "val": only these pictures; None: all
+
+    >>> import netdissect_fast as nd
+    >>> data = nd.Synthetic(images=100, size=64)
+    >>> len(data), data.image(0).size, data.labels(0).shape
+    (100, (64, 64), (32, 32))
+    >>> data.vocabulary.categories
+    ('color', 'object', 'part', 'material', 'scene', 'texture')
     """
 
     def __init__(self, images: int = 1000, seed: int = 0, size: int = 128, split: str | None = None) -> None:
@@ -88,7 +95,7 @@ class Synthetic:
         return f"Synthetic(images={self.images}, seed={self.seed}, size={self.size}, split={self.split!r})"
 
     def source(self) -> dict[str, Any]:
-        """How to open it again, as plain values."""
+        """Return how to reopen it, as plain values."""
         return {"kind": "synthetic", "images": self.images, "seed": self.seed, "size": self.size, "split": self.split}
 
     def __getstate__(self) -> dict[str, Any]:
@@ -112,11 +119,11 @@ class Synthetic:
         return self.draw(index).labels
 
     def name(self, index: int) -> str:
-        """Path that the image has, or would have, under images/."""
+        """Return the path that the image has, or would have, under images/."""
         return _image_path(self._indices[index])
 
     def fingerprint(self) -> str:
-        """Hash of the arguments and of what is drawn from them."""
+        """Return a hash of the arguments and of what is drawn from them."""
         arguments = [_DRAWING, CONCEPTS, self.images, self.seed, self.size, self.split]
         return hashlib.sha256(b"netdissect_fast synthetic" + json.dumps(arguments).encode()).hexdigest()
 
@@ -142,10 +149,10 @@ def _image_path(index: int) -> str:
 def write_synthetic(
     path: str | os.PathLike[str], images: int = 1000, seed: int = 0, size: int = 128, progress: bool = False
 ) -> None:
-    """Write the data set in Broden's format: a new folder, whole or not at all.
+    """Write the data set in Broden's format to a new folder, completely or not at all.
 
-    The same arguments give the same bytes. Images are PNG, so that Broden(path) gives exactly the images and
-    labels of Synthetic(images, seed, size). Raises OutputError where ``path`` exists or cannot be written.
+    The same arguments produce the same bytes. Images are PNG, so that Broden(path) has exactly the images and
+    labels of Synthetic(images, seed, size). Raises OutputError if ``path`` exists or cannot be written.
     """
     from PIL import Image
     from tqdm import tqdm

@@ -23,18 +23,25 @@ if TYPE_CHECKING:
 class FromTorch:
     """A torch Dataset, or any sequence, of (image, labels) as a ConceptDataset.
 
-    dataset     ``dataset[i]`` is (image, labels) and always the same: leave out random changes.
-                image: a PIL image; a tensor or array uint8 [3, Y, X] (or [1, Y, X]), or float of 0..1; not normalised
+    dataset     ``dataset[i]`` is (image, labels) and always the same: no random transforms.
+                image: a PIL image; a tensor or array uint8 [3, Y, X] (or [1, Y, X]), or float in 0..1; not normalised
                 labels: integers [Y, X] or [L, Y, X], a tensor, array or PIL image: the value of each pixel; one
                 integer: the value of the whole image; or a dict with "maps" (as above), "whole" (values), or both
     names       of the values: see ``Values``. Value 0 is unlabelled unless it is named
-    category    of concepts whose name gives none
-    label_size  pixels on a side of the label maps, or (Y, X); None: as they are
-    version     what stands for the contents in the fingerprint, such as "camvid-1". None: everything is read once and
-                hashed, which takes as long as reading the data set does
+    category    of concepts whose name does not state one
+    label_size  pixels on a side of the label maps, or (Y, X); None: their own size
+    version     stands for the contents in the fingerprint, such as "camvid-1". None: everything is read once and
+                hashed, which takes as long as reading the data set
 
-    Reading is never done by two threads at once. Raises ArgumentError where what it yields is none of this, DataError
-    where ``dataset[i]`` raises.
+    No two threads read at once. Raises ArgumentError if an item is none of these, DataError if ``dataset[i]`` raises.
+
+    >>> import numpy as np, netdissect_fast as nd
+    >>> image, labels = np.zeros((3, 8, 8), np.uint8), np.array([[0, 1], [1, 2]])
+    >>> data = nd.FromTorch([(image, labels)], names=["-", "cat", ("part", "ear")], label_size=None)
+    >>> data
+    FromTorch(list: 1 images, 2 concepts)
+    >>> data.labels(0).maps.tolist()
+    [[[0, 1], [1, 2]]]
     """
 
     def __init__(
@@ -82,11 +89,11 @@ class FromTorch:
         return self._get(index)[1]
 
     def name(self, index: int) -> str:
-        """The image's number."""
+        """Return the image's number, six digits."""
         return f"{index:06d}"
 
     def fingerprint(self) -> str:
-        """Hash of ``version``, or of all images and labels; names; label size."""
+        """Return a hash of ``version``, or of all images and labels; of names; of the label size."""
         if not self._fingerprint:
             found = Fingerprint("FromTorch 1")
             words = self.vocabulary
@@ -102,7 +109,7 @@ class FromTorch:
         return self._fingerprint
 
     def _get(self, index: int) -> tuple[Array, ImageLabels]:
-        """Image and labels; the last are kept, since labels are often asked for after the image."""
+        """Return image and labels; the last are kept, since labels are often requested after the image."""
         with self._reading:
             if self._last is None or self._last[0] != index:
                 self._last = index, *self._read(index)
@@ -146,9 +153,9 @@ class FromTorch:
 
 
 def as_pixels(image: Any, what: str) -> Array:
-    """An image as uint8 RGB [Y, X, 3]: a PIL image, or a tensor or array [3, Y, X] or [1, Y, X], uint8 or 0..1.
+    """Return an image as uint8 RGB [Y, X, 3]; it is a PIL image, or a tensor or array [3, Y, X] or [1, Y, X].
 
-    Raises ArgumentError that begins with ``what``.
+    Tensors and arrays are uint8, or floats in 0..1. Raises ArgumentError that begins with ``what``.
     """
     if hasattr(image, "convert"):
         if image.mode not in PHOTO_MODES:
@@ -170,7 +177,7 @@ def as_pixels(image: Any, what: str) -> Array:
 def _integers(labels: Any, what: str) -> Array:
     try:
         values = _array(labels)
-    except ValueError as error:  # lists of several lengths
+    except ValueError as error:  # lists of different lengths
         raise ArgumentError(f"{what}: expected integers, the value of each pixel: {error}") from error
     if hasattr(labels, "getbands") and values.ndim != 2:
         raise ArgumentError(f"{what}: expected a picture with one value per pixel, got Pillow's mode {labels.mode}")

@@ -1,4 +1,4 @@
-"""COCO's data sets as they are: panoptic (a .json file and PNG masks) and instances (polygons and run lengths)."""
+"""COCO's data sets, unconverted: panoptic (a .json file and PNG masks) and instances (polygons and run lengths)."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from .masks import Segmentation, drawn, packed
 
 
 class CocoPanoptic(CocoImages):
-    """Images with one label a pixel, things and stuff, in COCO's panoptic format.
+    """Images with one label per pixel, things and stuff, in COCO's panoptic format.
 
     path        the .json file, such as annotations/panoptic_val2017.json
-    images      folder of the photographs; None: looked for around the .json file, as ../val2017,
+    images      folder of the photographs; None: searched for around the .json file: ../val2017,
                 ../images/val2017, ../images, val2017, images and beside it. No link may lead out of it
-    masks       folder of the PNG masks; None: beside the .json file, of its name without .json
+    masks       folder of the PNG masks; None: beside the .json file, with its name without .json
     label_size  pixels on a side of the label maps, (Y, X), or None for each image's own size
 
-    Concept numbers are the category ids (plus 1 where there is an id 0); things are of category ``object``, stuff of
+    Concept numbers are the category ids (plus 1 if there is an id 0); things belong to category ``object``, stuff to
     ``stuff``. Crowds are labelled as what they are crowds of; an image without annotation has no labels.
-    Opening reads the .json file only. Raises DataError (file, entry, reason) where it is malformed or contradicts
+    Opening reads the .json file only. Raises DataError (file, entry, reason) if it is malformed or contradicts
     itself, ArgumentError for an impossible label_size.
     """
 
@@ -52,11 +52,11 @@ class CocoPanoptic(CocoImages):
         self._masks_given = None if masks is None else self._masks
 
     def source(self) -> dict[str, Any]:
-        """How to open it again, as plain values."""
+        """Return how to reopen it, as plain values."""
         return {**super().source(), "masks": self._masks_given}
 
     def labels(self, index: int) -> ImageLabels:
-        """The labels, one label map. Raises DataError naming the image's id and the mask's file."""
+        """Return the labels, one label map. Raises DataError naming the image's id and the mask's file."""
         picture, annotation = self._pictures[index], self._annotations.get(index)
         if annotation is None:
             return ImageLabels(np.zeros((0, *(self.label_size or picture.size)), np.int32))
@@ -107,13 +107,13 @@ class CocoInstances(CocoImages):
     """Images with masks of objects, polygons or run lengths, in COCO's instance format.
 
     path        the .json file, such as annotations/instances_val2017.json
-    images      folder of the photographs; None: looked for as by ``CocoPanoptic``
+    images      folder of the photographs; None: searched for as by ``CocoPanoptic``
     label_size  as for ``CocoPanoptic``
 
-    Concept numbers are the category ids (plus 1 where there is an id 0), all of category ``object``. The masks of one
-    category in an image, crowds too, are joined; where categories overlap, the image has several label maps.
-    Opening reads the .json file only; masks are drawn, and what their numbers say is checked, when an image's labels
-    are read. Raises as ``CocoPanoptic``; MissingExtra where there are polygons and pycocotools is not installed.
+    Concept numbers are the category ids (plus 1 if there is an id 0), all in category ``object``. The masks of one
+    category in an image, crowds too, are merged; where categories overlap, the image has several label maps.
+    Opening reads the .json file only; masks are drawn, and their numbers checked, when an image's labels are read.
+    Raises as ``CocoPanoptic`` does; MissingExtra if there are polygons and pycocotools is not installed.
     """
 
     kind = "coco instances"
@@ -127,7 +127,7 @@ class CocoInstances(CocoImages):
         super().__init__(path, images, label_size)
 
     def labels(self, index: int) -> ImageLabels:
-        """The labels. Raises DataError naming the annotation."""
+        """Return the labels. Raises DataError naming the annotation."""
         picture = self._pictures[index]
         size = self.label_size or picture.size
         concepts: dict[int, list[_Instance]] = {}
@@ -169,9 +169,9 @@ def open_coco(
     masks: str | os.PathLike[str] | None = None,
     label_size: LabelSize = 112,
 ) -> CocoPanoptic | CocoInstances:
-    """Open a COCO .json file as what it is: panoptic where annotations have ``segments_info``, else instances.
+    """Open a COCO .json file as what it is: panoptic if annotations have ``segments_info``, else instances.
 
-    Raises as these; ArgumentError where ``masks`` is given for instances, which have no files of masks.
+    Raises as these do; ArgumentError if ``masks`` is given for instances, which have no mask files.
     """
     if b'"segments_info"' in read_bytes(path, MAX_COCO):
         return CocoPanoptic(path, images, masks, label_size)

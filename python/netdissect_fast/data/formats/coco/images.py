@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class CocoImages:
-    """What ``CocoPanoptic`` and ``CocoInstances`` share; these give the annotations."""
+    """What ``CocoPanoptic`` and ``CocoInstances`` share; they read the annotations."""
 
     kind: str
 
@@ -44,16 +44,16 @@ class CocoImages:
         return f"{type(self).__name__}({str(self.path)!r}: {len(self)} images, {concepts} concepts; {categories})"
 
     def source(self) -> dict[str, Any]:
-        """How to open it again, as plain values."""
+        """Return how to reopen it, as plain values."""
         size = None if self.label_size is None else list(self.label_size)
         return {"kind": self.kind, "path": str(self.path.resolve()), "images": self._given, "label_size": size}
 
     def name(self, index: int) -> str:
-        """Path of the image under the folder of images."""
+        """Return the path of the image under the folder of images."""
         return self._pictures[index].file
 
     def image(self, index: int) -> Image:
-        """The image as RGB. Raises DataError naming the image's id and file."""
+        """Return the image as RGB. Raises DataError naming the image's id and file."""
         picture = self._pictures[index]
         try:
             return read_image(locate(self._images, picture.file), picture.size)
@@ -61,7 +61,7 @@ class CocoImages:
             raise self._error(picture, f"{picture.file} {error.reason}") from error
 
     def fingerprint(self) -> str:
-        """Sha256 of the .json file's bytes, label_size, and each image's and mask's path and size."""
+        """Return a sha256 of the .json file's bytes, label_size, and each image's and mask's path and size."""
         if not self._fingerprint:
             fingerprint = Fingerprint(f"{self.kind} 1")
             fingerprint.add(self._digest, self.label_size)
@@ -79,7 +79,7 @@ class CocoImages:
         raise NotImplementedError
 
     def _files(self, index: int) -> list[tuple[str, str]]:
-        """Folder and file of the image, and of its mask where it has one."""
+        """Return folder and file of the image, and of its mask if it has one."""
         return [(self._images, self._pictures[index].file)]
 
     def _position(self, entry: Entry, positions: dict[int, int]) -> int:

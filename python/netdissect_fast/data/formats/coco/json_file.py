@@ -32,46 +32,46 @@ class Picture(NamedTuple):
 
 @dataclass(frozen=True)
 class Entry:
-    """One object of the file ``path``: ``where`` it stands there, for messages, and its ``values``."""
+    """One object of the file ``path``: ``where`` it stands in it, for messages, and its ``values``."""
 
     path: Path
     where: str
     values: dict[str, Any]
 
     def error(self, reason: str) -> DataError:
-        """A DataError about this object."""
+        """Return a DataError about this object."""
         return DataError(self.path, f"{self.where}: {reason}" if self.where else reason)
 
     def integer(self, key: str, least: int, most: int) -> int:
-        """An integer in ``least``..``most``."""
+        """Return an integer in ``least``..``most``."""
         value = self._value(key)
         if type(value) is not int or not least <= value <= most:
             raise self.error(f"{key} must be an integer in {least}..{most}, got {shown(value)}")
         return value
 
     def number(self, key: str) -> int:
-        """An integer that names something: an id."""
+        """Return an integer that names something: an id."""
         value = self._value(key)
         if type(value) is not int:
             raise self.error(f"{key} must be an integer, got {shown(value)}")
         return value
 
     def text(self, key: str) -> str:
-        """Text that is not blank and can be printed and written."""
+        """Return text that is not blank and can be printed and written."""
         value = self._value(key)
         if not isinstance(value, str) or not value.strip() or UNUSABLE.search(value):
             raise self.error(f"{key} must be text without control characters, got {shown(value)}")
         return value
 
     def file(self, key: str) -> str:
-        """A path with / between folders; one that leads out is refused by its text, links when files are opened."""
+        """Return a path with / between folders; its text must not lead out, links are checked when files are opened."""
         path = self.text(key)
         if not is_below(path):
             raise self.error(f"{key}: {path[:80]!r} leads out of its folder; paths must stay inside it")
         return path
 
     def entries(self, key: str) -> Iterator[Entry]:
-        """The objects of a list."""
+        """Yield the objects of a list."""
         items = self._value(key)
         if not isinstance(items, list):
             raise self.error(f"{key} must be a list, got {shown(items)}")
@@ -91,12 +91,12 @@ class Entry:
 
 
 def shown(value: object) -> str:
-    """A JSON value as messages show it: short, whatever it holds."""
+    """Return a JSON value as messages show it: short, whatever it holds."""
     return "a list" if isinstance(value, list) else "an object" if isinstance(value, dict) else repr(value)[:60]
 
 
 def read_coco(path: Path) -> tuple[Entry, bytes]:
-    """The file's content, and the sha256 of its bytes. DataError where it is missing, too large or not JSON."""
+    """Return the file's content and the sha256 of its bytes. DataError if it is missing, too large or not JSON."""
     data = read_bytes(path, MAX_COCO)
     digest = hashlib.sha256(data).digest()
     try:
@@ -111,7 +111,7 @@ def read_coco(path: Path) -> tuple[Entry, bytes]:
 
 
 def read_pictures(root: Entry) -> tuple[Picture, ...]:
-    """The images, in the file's order."""
+    """Return the images, in the file's order."""
     pictures: dict[int, Picture] = {}
     for entry in root.entries("images"):
         picture = Picture(entry.number("id"), entry.file("file_name"), (entry.number("height"), entry.number("width")))
@@ -126,10 +126,10 @@ def read_pictures(root: Entry) -> tuple[Picture, ...]:
 
 
 def read_categories(root: Entry, category: Callable[[Entry], str]) -> tuple[Vocabulary, dict[int, int]]:
-    """The vocabulary, and category id → concept number.
+    """Return the vocabulary, and category id → concept number.
 
-    The numbers are the ids; where one of those is 0, which labels keep for "unlabelled", the ids plus 1.
-    ``category`` gives the category, in Broden's sense, of one of COCO's.
+    The numbers are the ids, or the ids plus 1 if one of them is 0, which labels reserve for "unlabelled".
+    ``category`` returns the category, in Broden's sense, of one of COCO's.
     """
     names: dict[int, tuple[str, str]] = {}
     for entry in root.entries("categories"):
@@ -154,7 +154,7 @@ def read_categories(root: Entry, category: Callable[[Entry], str]) -> tuple[Voca
 
 
 def folder_of_images(path: Path, images: str | os.PathLike[str] | None, first: Picture) -> str:
-    """The real path of the folder given, or of the first of the usual ones that holds the first image's file."""
+    """Return the real path of the given folder, or of the first of the usual ones that has the first image's file."""
     if images is not None:
         if not Path(images).is_dir():
             raise DataError(images, "is not a folder; the images belong there")
@@ -163,7 +163,7 @@ def folder_of_images(path: Path, images: str | os.PathLike[str] | None, first: P
     above = beside.parent
     places = (above / part, above / "images" / part, above / "images", beside / part, beside / "images", beside)
     for place in places:
-        if os.path.isfile(place / first.file):  # noqa: PTH113 — Path's raises where the name is too long
+        if os.path.isfile(place / first.file):  # noqa: PTH113 — Path's raises if the name is too long
             return os.path.realpath(place)
     looked = ", ".join(map(str, places))
     raise DataError(path, f"{first.file[:200]}, the file of the first image, was not found in {looked}; pass images=")

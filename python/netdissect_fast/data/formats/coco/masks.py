@@ -20,9 +20,9 @@ _CHARACTERS = 6  # of one compressed run: 30 bits, more than an image has pixels
 
 
 def packed(entry: Entry, size: tuple[int, int]) -> Segmentation:
-    """An annotation's segmentation, in little memory. DataError where it is of the wrong types or size.
+    """Return an annotation's segmentation, in little memory. DataError if its types or its size are wrong.
 
-    ``size``: (height, width) of its image. What the numbers say is checked when they are drawn.
+    ``size``: (height, width) of its image. The numbers themselves are checked when they are drawn.
     """
     value = entry.values.get("segmentation")
     try:
@@ -43,11 +43,11 @@ def packed(entry: Entry, size: tuple[int, int]) -> Segmentation:
 
 
 def drawn(segmentation: Segmentation, size: tuple[int, int]) -> Iterator[BoolArray]:
-    """The masks, bool [H, W], whose union the segmentation is: of each polygon, or the one of the run lengths.
+    """Yield the masks, bool [H, W], whose union is the segmentation: one per polygon, or that of the run lengths.
 
-    Polygons are drawn by pycocotools, so that every pixel is as in COCO's own tools. Its C code trusts what it is
-    given, and its decoder and its union of run lengths write out of bounds where the runs are wrong: those are here.
-    Raises ValueError that says what is wrong, MissingExtra for polygons without pycocotools.
+    Polygons are drawn by pycocotools, so that every pixel is as in COCO's own tools. Its C code trusts its input, and
+    its decoder and its union of run lengths write out of bounds if the runs are wrong: these two are therefore done
+    here. Raises ValueError that says what is wrong, MissingExtra for polygons without pycocotools.
     """
     if isinstance(segmentation, tuple):
         if not segmentation:
@@ -74,10 +74,10 @@ def _filled(polygon: array[float], size: tuple[int, int]) -> BoolArray:
 
 
 def decompressed(counts: str, pixels: int) -> Int64Array:
-    """Run lengths, int64, from COCO's compressed text. ValueError where it is no such text.
+    """Return run lengths, int64, from COCO's compressed text. ValueError if it is not such text.
 
-    A run is written as a signed number in characters of 5 bits, least first, bit 6 set in all but its last; from the
-    fourth run on, it is the difference to the run before the last.
+    A run is a signed number in characters of 5 bits, least significant first, bit 6 set in all but the last; from the
+    fourth run on, it is the difference from the run two places before.
     """
     if len(counts) > 2 * pixels + 16:  # a run of one character has at least a pixel, one of two at least 16 or so
         raise ValueError(f"segmentation: {len(counts)} characters of run lengths are too many for {pixels} pixels")
@@ -98,7 +98,7 @@ def decompressed(counts: str, pixels: int) -> Int64Array:
 
 
 def _of_runs(runs: Int64Array, size: tuple[int, int]) -> BoolArray:
-    """The mask of run lengths, off and on in turn, down the columns."""
+    """Return the mask of run lengths, off and on in turn, down the columns."""
     height, width = size
     pixels = height * width
     if not len(runs) or runs.min() < 0 or runs.max() > pixels or runs.sum() != pixels:

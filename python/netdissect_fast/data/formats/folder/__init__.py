@@ -1,4 +1,4 @@
-"""A folder of images and masks, as labelling tools leave them."""
+"""A folder of images and masks, as labelling tools produce."""
 
 from __future__ import annotations
 
@@ -25,22 +25,35 @@ _LEFT_BY_WINDOWS = ("Thumbs.db", "desktop.ini")
 
 
 class Folder:
-    """Images with masks: ``images/``, ``masks/`` and ``names.csv`` in one folder; a ConceptDataset.
+    r"""Images with masks: ``images/``, ``masks/`` and ``names.csv`` in one folder; a ConceptDataset.
 
-    images/     photographs, JPEG or PNG of any sizes, in folders or not
-    masks/      for each the mask, a PNG under the same name: greyscale or palette, whose pixels are values, or RGB.
-                More folders ``masks_parts/``, ``masks_materials/``, … hold more layers of labels; of one image, one
-                layer at least must be there. A mask has its image's size, or its shape
+    images/     photographs, JPEG or PNG of any size, in subfolders or not
+    masks/      a mask for each, a PNG with the same name: greyscale or palette, whose pixels are values, or RGB.
+                More folders ``masks_parts/``, ``masks_materials/``, … hold more layers of labels; every image needs
+                at least one layer or a row in labels.csv. A mask has its image's size, or that size scaled
     names.csv   ``value,name,category``, or ``color,name,category`` with colours as #ff8000 or 255 128 0. Without a
-                column category all are objects. A value that is no concept has the name "-". Value 0 and black are
+                column category, all are objects. A value that is not a concept has the name "-". Value 0 and black are
                 unlabelled unless they are named
-    labels.csv  if it is there, concepts that hold for a whole image: ``image,concepts``, an image's path under images/
-                and names (or category:name) separated by semicolons. In names.csv these need no value
+    labels.csv  optional, concepts that hold for a whole image: ``image,concepts``, an image's path under images/ and
+                names (or category:name) separated by semicolons. In names.csv these need no value
 
-    label_size  pixels on a side of the label maps that masks are brought to, or (Y, X); None: as the masks are
+    label_size  pixels on a side of the label maps that masks are resized to, or (Y, X); None: the masks' own size
 
-    Opening reads the csv files and the names of all files. Raises DataError (file, line, reason) where they are
-    malformed, an image has no label, a mask no image, or a link leads out of the folder.
+    Opening reads the csv files and the names of all files. Raises DataError (file, line, reason) if they are
+    malformed, an image has no label, a mask has no image, or a link leads out of the folder.
+
+    >>> import pathlib, tempfile, netdissect_fast as nd
+    >>> from PIL import Image
+    >>> with tempfile.TemporaryDirectory() as temporary:
+    ...     folder = pathlib.Path(temporary)
+    ...     (folder / "images").mkdir()
+    ...     (folder / "masks").mkdir()
+    ...     Image.new("RGB", (8, 8)).save(folder / "images/one.jpg")
+    ...     Image.new("L", (8, 8), 1).save(folder / "masks/one.png")
+    ...     _ = (folder / "names.csv").write_text("value,name\n1,door\n")
+    ...     data = nd.Folder(folder, label_size=4)
+    ...     print(data.name(0), data.vocabulary.names, data.labels(0).maps.shape)
+    one.jpg ('door',) (1, 4, 4)
     """
 
     def __init__(self, path: str | os.PathLike[str], label_size: LabelSize = 112) -> None:
@@ -64,20 +77,20 @@ class Folder:
         return f"Folder({str(self.path)!r}: {len(self)} images, {len(self.vocabulary)} concepts)"
 
     def source(self) -> dict[str, Any]:
-        """How to open it again, as plain values."""
+        """Return how to reopen it, as plain values."""
         size = self._label_size
         return {"kind": "folder", "path": str(self.path.resolve()), "label_size": None if size is None else list(size)}
 
     def name(self, index: int) -> str:
-        """Path of the image under images/."""
+        """Return the path of the image under images/."""
         return self._photos[index]
 
     def image(self, index: int) -> Image:
-        """The image as RGB. Raises DataError naming the file."""
+        """Return the image as RGB. Raises DataError naming the file."""
         return read_image(self._located("images", self._photos[index]), None)
 
     def labels(self, index: int) -> ImageLabels:
-        """The labels. Raises DataError naming the mask."""
+        """Return the labels. Raises DataError naming the mask."""
         photo = self._photos[index]
         shape = image_size(self._located("images", photo))
         size, maps = self._label_size, []
@@ -93,7 +106,7 @@ class Folder:
         return ImageLabels(stack, self._whole.get(photo, ()))
 
     def fingerprint(self) -> str:
-        """Sha256 of the csv files' bytes, each file's path and size, and the label size."""
+        """Return a sha256 of the csv files' bytes, each file's path and size, and the label size."""
         if not self._fingerprint:
             found = Fingerprint("Folder 1")
             found.add_table(self.path / NAMES)
@@ -113,7 +126,7 @@ class Folder:
             raise DataError(self.path / folder / path, error.reason) from error
 
     def _read_masks(self) -> dict[str, list[str]]:
-        """Masks of each image, as paths in the folder, by layer."""
+        """Return the masks of each image, as paths in the folder, by layer."""
         masks: dict[str, list[str]] = {photo: [] for photo in self._photos}
         stems: dict[str, str] = {}
         for photo in self._photos:
@@ -138,7 +151,7 @@ class Folder:
 
 
 def _files(folder: Path, endings: tuple[str, ...]) -> list[str]:
-    """Paths of all files below a folder, with / between folders, sorted; hidden ones are left out."""
+    """Return the paths of all files below a folder, with / between folders, sorted; skip hidden ones."""
     found: list[str] = []
     if not folder.is_dir():
         raise DataError(folder, "is not a folder")
@@ -161,7 +174,7 @@ def _unreadable(error: OSError) -> None:
 
 
 def _same_shape(mask: tuple[int, int], image: tuple[int, int]) -> bool:
-    """Whether a mask is its image scaled, to the pixel."""
+    """Return whether a mask is its image scaled, to the pixel."""
     scale = max(mask[0] / image[0], mask[1] / image[1])
     return all(abs(m - scale * i) < max(1.0, scale) for m, i in zip(mask, image, strict=True))
 

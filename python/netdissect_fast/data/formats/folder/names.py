@@ -1,4 +1,4 @@
-"""The csv files of a folder of images and masks: what values, colours and whole images stand for."""
+"""Reads the csv files of a folder of images and masks: what values, colours and whole images stand for."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ class MaskNames:
     """What names.csv says: values, or colours, and their concepts.
 
     values   by code: the value of a greyscale or palette mask, or the place of a colour among ``colours``
-    most     the largest code; greater ones stand for what only whole images are, and no pixel has them
-    colours  int64, ascending: R·65536 + G·256 + B; None where masks hold values
+    most     the largest code of a pixel; greater ones stand for concepts of whole images only
+    colours  int64, ascending: R·65536 + G·256 + B; None if masks hold values
     """
 
     def __init__(self, values: Values, most: int, colours: Int64Array | None) -> None:
@@ -34,11 +34,11 @@ class MaskNames:
 
     @property
     def of_pixels(self) -> bool:
-        """Whether any concept is one of pixels, so that there must be masks."""
+        """Whether any concept labels pixels, so that there must be masks."""
         return bool((self.values.table[: self._most + 1] > 0).any())
 
     def numbers(self, mask: Array, file: str) -> Int32Array:
-        """Concept numbers int32 [Y, X] of a mask as ``read_mask`` gives it. DataError naming its ``file``."""
+        """Return concept numbers int32 [Y, X] of a mask from ``read_mask``. Raises DataError naming its ``file``."""
         kinds = ("values, in greyscale or a palette", "colours, in RGB")
         if (mask.ndim == 3) != (self.colours is not None):
             expected, got = kinds if self.colours is None else kinds[::-1]
@@ -59,7 +59,7 @@ class MaskNames:
 
 
 def read_names(path: Path) -> MaskNames:
-    """Read names.csv. DataError with the line where it is malformed."""
+    """Read names.csv. Raises DataError with the line if it is malformed."""
     table = read_table(path, ("name",))
     columns = [column for column in ("value", "color") if column in table.columns]
     if len(columns) != 1:
@@ -89,7 +89,7 @@ def read_names(path: Path) -> MaskNames:
 
 
 def _code(table: Table, line: int, cells: list[str], column: str) -> int | None:
-    """A value, or a colour as R·65536 + G·256 + B; None where blank: of a concept for whole images only."""
+    """Return a value, or a colour as R·65536 + G·256 + B; None if blank: the concept is for whole images only."""
     if column == "value":
         value = table.integer(line, cells, "value")
         if value is not None and value > MAX_NUMBER:
@@ -108,8 +108,8 @@ def _code(table: Table, line: int, cells: list[str], column: str) -> int | None:
 
 
 def read_whole(path: Path, vocabulary: Vocabulary, photos: set[str]) -> dict[str, tuple[int, ...]]:
-    """Read labels.csv: numbers of the whole-image concepts, by image. DataError with the line where it is malformed."""
-    if not os.path.lexists(path):  # a link to nothing is no table, rather than none
+    """Read labels.csv: numbers of the whole-image concepts, by image. DataError with the line if it is malformed."""
+    if not os.path.lexists(path):  # a dangling link is a broken table, not an absent one
         return {}
     table = read_table(path, ("image", "concepts"))
     known: dict[str, set[int]] = {}

@@ -1,4 +1,4 @@
-"""Labels from a network at run time: a segmenter labels images, or pictures that a generator makes of latents."""
+"""Labels from a network at run time: a segmenter labels images, or pictures that a generator makes from latents."""
 
 from __future__ import annotations
 
@@ -21,31 +21,31 @@ if TYPE_CHECKING:
     from PIL.Image import Image
     from torch import Tensor
 
-_KEPT = 4  # blocks of labels: several threads ask for images that are near each other
+_KEPT = 4  # blocks of labels: several threads request images that are near each other
 
 
 class Segmented:
-    """Images that a segmenter labels when labels are asked for; a ConceptDataset.
+    """Images that a segmenter labels when labels are requested; a ConceptDataset.
 
-    images_or_latents  a ConceptDataset, of which the images are taken; or a sequence or torch Dataset of PIL images, of
-                       tensors uint8 [3, Y, X] or float of 0..1, or of tuples that begin with one. With ``generator``:
+    images_or_latents  a ConceptDataset, whose images are used; or a sequence or torch Dataset of PIL images, of
+                       tensors uint8 [3, Y, X] or float in 0..1, or of tuples that begin with one. With ``generator``:
                        latents, a float tensor [N, ...]
-    segmenter          module or function from pictures, float [B, 3, Y, X] of 0..1, to scores, float [B, C, y, x], of
+    segmenter          module or function from pictures, float [B, 3, Y, X] in 0..1, to scores, float [B, C, y, x], of
                        which the highest counts, channel c standing for value c; or to values, integers [B, y, x] or
                        [B, L, y, x], 0 for unlabelled
     names              of the values 0, 1, 2, …; or a dict by value, or a Vocabulary: see ``Values``. Each channel or
-                       value needs one: "-" where it is no concept
-    generator          module or function from latents [B, ...] to pictures, float [B, 3, Y, X]. Image i is made of
-                       latents[i:i+1], and ``input(i)`` is latents[i]: what is given to the network that is dissected,
+                       value needs one: "-" if it is not a concept
+    generator          module or function from latents [B, ...] to pictures, float [B, 3, Y, X]. Image i is made from
+                       latents[i:i+1], and ``input(i)`` is latents[i]: the input of the dissected network, which is
                        the generator
-    output_range       what is black and what is white in the generator's pictures
-    label_size         pixels on a side of the label maps, or (Y, X); None: as the segmenter gives them
+    output_range       the values of black and of white in the generator's pictures
+    label_size         pixels on a side of the label maps, or (Y, X); None: the size that the segmenter returns
     batch_size         images at a time; image i is always labelled with the others of block i // batch_size
-    device             where pictures and latents are taken to; "auto": to the module that gets them, else the CPU
-    version            what stands for the images in the fingerprint; None: all are read once and hashed
+    device             where pictures and latents are moved to; "auto": that of the module that gets them, else the CPU
+    version            stands for the images in the fingerprint; None: all are read once and hashed
 
-    Modules stay where they are and must be in evaluation mode. Raises ArgumentError where something is none of this,
-    here or when an image or its labels are asked for; ModelError where segmenter or generator raise.
+    Modules stay on their device and must be in evaluation mode. Raises ArgumentError if something is none of these,
+    now or when an image or its labels are requested; ModelError if segmenter or generator raise.
     """
 
     def __init__(
@@ -91,21 +91,21 @@ class Segmented:
 
     @property
     def input(self) -> Callable[[int], Tensor] | None:
-        """What the generator is given for an image; None where there is no generator."""
+        """What the generator is given for an image; None if there is no generator."""
         return self._pictures.input if isinstance(self._pictures, Generated) else None
 
     def name(self, index: int) -> str:
-        """The image's name in its data set, or its number."""
+        """Return the image's name in its data set, or its number."""
         return self._pictures.name(index)
 
     def image(self, index: int) -> Image:
-        """The image as the segmenter sees it, with 8 bits."""
+        """Return the image as the segmenter sees it, with 8 bits."""
         from PIL import Image
 
         return Image.fromarray(self._pixels([index])[0])
 
     def labels(self, index: int) -> ImageLabels:
-        """What the segmenter says of the image."""
+        """Return the segmenter's labels of the image."""
         block, place = divmod(range(len(self))[index], self._batch_size)
         with self._labelling:
             if block not in self._blocks:
@@ -116,7 +116,7 @@ class Segmented:
             return ImageLabels(self._blocks[block][place])
 
     def fingerprint(self) -> str:
-        """Hash of the images (or ``version``), or latents and generator; of the segmenter; of names and sizes."""
+        """Return a hash of images (or ``version``), or latents and generator; of segmenter, names and sizes."""
         if not self._fingerprint:
             found, words = Fingerprint("Segmented 1"), self.vocabulary
             found.add(len(self), self._label_size, self._batch_size, *self._segmenter.identity())
@@ -131,7 +131,7 @@ class Segmented:
             return self._pictures.pixels(indices)
 
     def _labelled(self, images: Sequence[int]) -> list[Int32Array]:
-        """The label maps [L, Y, X] of a block; images of different sizes are labelled one by one."""
+        """Return the label maps [L, Y, X] of a block; label images of different sizes one by one."""
         pixels = self._pixels(images)
         step = len(images) if len({image.shape for image in pixels}) == 1 else 1
         parts = [slice(start, start + step) for start in range(0, len(images), step)]

@@ -1,4 +1,4 @@
-"""Networks that make and label pictures, and the pictures: those that are there, those made of latents."""
+"""Networks that make and label pictures, and the pictures themselves: existing ones, and those made from latents."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 class Network:
     """A segmenter or generator (``role``): a module, which stays where it is, or a function.
 
-    device   where batches are taken to; "auto": where the module is, else the CPU
-    Raises ArgumentError where it is neither, or in training mode.
+    device   where batches are moved to; "auto": where the module is, else the CPU
+    Raises ArgumentError if it is neither, or in training mode.
     """
 
     def __init__(self, role: str, network: Any, device: str) -> None:
@@ -42,7 +42,7 @@ class Network:
         return str(getattr(self.network, "__qualname__", type(self.network).__name__))
 
     def __call__(self, batch: Tensor, images: str) -> Tensor:
-        """What it gives for a batch, one tensor with as many rows. Messages name the ``images``."""
+        """Return its output for a batch, one tensor with as many rows. Messages name the ``images``."""
         import torch
 
         self._require_evaluating()
@@ -61,7 +61,7 @@ class Network:
         return output
 
     def identity(self) -> list[str]:
-        """Weights, code and settings: also what those of its modules do and are set to that are not torch's own."""
+        """Return its weights, code and settings as texts, also those of submodules that are not torch's own."""
         if not self.is_module:
             method = isinstance(self.network, types.MethodType)
             code = self.network.__func__ if method else type(self.network).__call__
@@ -77,7 +77,7 @@ class Network:
 
 
 def _settings(of: Any) -> dict[str, Any]:
-    """Attributes; of a module those that are plain values, since weights and parts are told apart otherwise."""
+    """Return the attributes; of a module only plain values, since weights and submodules are identified elsewhere."""
     import torch
 
     found = getattr(of, "__dict__", {})
@@ -88,7 +88,7 @@ def _settings(of: Any) -> dict[str, Any]:
 
 
 class Given:
-    """Pictures that are there, of a data set or a sequence; ``version`` stands for them in the fingerprint."""
+    """Existing pictures, of a data set or a sequence; ``version`` stands for them in the fingerprint."""
 
     def __init__(self, images: Any, version: str | None) -> None:
         self.is_data = hasattr(images, "image") and hasattr(images, "fingerprint")
@@ -107,7 +107,7 @@ class Given:
         return str(self.images.name(index)) if self.is_data else f"image {index}"
 
     def pixels(self, indices: Sequence[int]) -> list[Array]:
-        """Uint8 [Y, X, 3] of each. Raises ArgumentError, and what the data set raises."""
+        """Return uint8 [Y, X, 3] of each. Raises ArgumentError, and what the data set raises."""
         return [as_pixels(self._image(index), self.name(index)) for index in indices]
 
     def _image(self, index: int) -> Any:
@@ -115,7 +115,7 @@ class Given:
         return image[0] if isinstance(image, tuple) and image else image
 
     def add_to(self, found: Fingerprint) -> None:
-        """Take all pictures into a fingerprint."""
+        """Add all pictures to a fingerprint."""
         if self.version is not None:
             found.add("version", self.version)
         elif self.is_data:
@@ -127,7 +127,7 @@ class Given:
 
 
 class Generated:
-    """Pictures that a generator makes of latents, float [N, ...]; ``output_range`` is their black and white."""
+    """Pictures that a generator makes from latents, float [N, ...]; ``output_range`` is their black and white."""
 
     def __init__(self, latents: Any, generator: Network, output_range: tuple[float, float]) -> None:
         import torch
@@ -150,11 +150,11 @@ class Generated:
         return f"latent {index}"
 
     def input(self, index: int) -> Tensor:
-        """What the generator gets, float [...]."""
+        """Return what the generator gets, float [...]."""
         return self.latents[index]
 
     def pixels(self, indices: Sequence[int]) -> list[Array]:
-        """Uint8 [Y, X, 3] of each, made together. Raises ArgumentError where they are no pictures."""
+        """Return uint8 [Y, X, 3] of each, made together. Raises ArgumentError if they are not pictures."""
         named = span(self, indices)
         output = self.generator(self.latents[list(indices)], named)
         if output.ndim != 4 or output.shape[1] != 3 or not output.is_floating_point() or not output.isfinite().all():
@@ -166,17 +166,17 @@ class Generated:
         return list(pixels)
 
     def add_to(self, found: Fingerprint) -> None:
-        """Take latents and generator into a fingerprint."""
+        """Add latents and generator to a fingerprint."""
         found.add(*self.generator.identity(), self.black, self.white)
         found.add(self.latents.dtype, list(self.latents.shape), bytes(tensor_bytes(self.latents)))
 
 
 def span(pictures: Given | Generated, indices: Sequence[int]) -> str:
-    """Which pictures those are, for messages."""
+    """Return which pictures those are, for messages."""
     return " … ".join(dict.fromkeys((pictures.name(indices[0]), pictures.name(indices[-1]))))
 
 
 def kind(value: Any) -> str:
-    """What a value is, for messages."""
+    """Return what a value is, for messages."""
     shape = getattr(value, "shape", None)
     return type(value).__name__ + (f" {list(shape)} of {dtype_name(value.dtype)}" if shape is not None else "")
