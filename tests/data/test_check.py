@@ -77,7 +77,7 @@ def test_every_fault_of_every_table_and_file_is_listed_at_once(tiny: Path) -> No
         ("category.csv", 5, "category scene is listed twice"),
         ("category.csv", 6, "'a/b' cannot be the name"),
         ("label.csv", 3, "number must be an integer"),
-        ("label.csv", 4, "number 300 is given to a second"),
+        ("label.csv", 4, "number 300 is already used by another"),
         ("label.csv", 5, "number must be 1..65535"),
         ("c_part.csv", 3, "coverage must be a number"),
         ("c_part.csv", 4, "concept number 77 is not in label.csv"),
@@ -86,7 +86,7 @@ def test_every_fault_of_every_table_and_file_is_listed_at_once(tiny: Path) -> No
         ("index.csv", 2, "object: 'a/one_object.jpg' is neither"),
         ("index.csv", 2, "images/a/one.jpg is not a readable JPEG or PNG"),
         ("index.csv", 2, "images/a/one_part_2.png concept number 299 is not in label.csv"),
-        ("index.csv", 3, "sh, sw must give 1 to"),
+        ("index.csv", 3, "sh and sw must amount to 1 to"),
         ("index.csv", 4, "concept number 6 (whole image)"),
         ("index.csv", 4, "concept number 70000 (whole image)"),
         ("index.csv", 5, "expected 10 cells as in the header, got 9"),
@@ -105,7 +105,7 @@ def test_every_fault_of_every_table_and_file_is_listed_at_once(tiny: Path) -> No
     for (_, _, reason), (_, _, beginning) in zip(found, expected, strict=True):
         assert reason.startswith(beginning)
     assert checked.notes == (
-        "2 of 6 concepts are in no image that can be read: car (1), door (2)",
+        "2 of 6 concepts occur in no readable image: car (1), door (2)",
         "2 files below images/ that no row names: a/one_object.png, b/unnamed.jpg",
     )
     lines = str(checked).split("\n")
@@ -120,7 +120,7 @@ FATAL = [  # file, its new content, the fault reported for it, further faults th
     ("label.csv", b"", "is empty", {("index.csv", 4)}),
     ("label.csv", b"number,title\n1,x\n", "has no column name", {("index.csv", 4)}),
     ("category.csv", b"name\n\xff\n", "is not UTF-8", {("index.csv", 4), ("label.csv", 3)}),
-    ("category.csv", b"name\n", "lists no category", {("index.csv", 4), ("label.csv", 3)}),
+    ("category.csv", b"name\n", "lists no categories", {("index.csv", 4), ("label.csv", 3)}),
     ("index.csv", b"image,split\nx.jpg,train\n", "has no column ih", {("label.csv", 3), ("c_object.csv", 3)}),
     ("index.csv", b"", "is empty", {("label.csv", 3), ("c_object.csv", 3)}),
 ]
@@ -235,7 +235,7 @@ def test_data_sets_of_the_users_own(what: Callable[[], object], reasons: list[st
     for fault, reason in zip(checked.faults, reasons, strict=True):
         assert fault.reason.startswith(reason)
         assert fault.path in ("2.png", "x.png")
-    assert checked.notes == ("1 of 2 concepts are in no image that can be read: b (3)",)
+    assert checked.notes == ("1 of 2 concepts occur in no readable image: b (3)",)
     assert checked.images == 6
 
 

@@ -96,9 +96,9 @@ def test_zip_is_kept(site: Site, payload: bytes) -> None:
     assert get(url, out=Path("sub/here"), keep_zip=True) == Path("sub/here")
     assert Path("sub/tiny.zip").read_bytes() == payload
     assert sorted(path.name for path in Path("sub").iterdir()) == ["here", "tiny.zip"]
-    with pytest.raises(OutputError, match=r"tiny\.zip exists already"):
+    with pytest.raises(OutputError, match=r"tiny\.zip already exists"):
         get(url, out="sub/other", keep_zip=True)
-    with pytest.raises(DataError, match=r"sub/index\.csv: is not there: the folder holds something else"):
+    with pytest.raises(DataError, match=r"sub/index\.csv: does not exist: the folder holds something else"):
         get(url, out="sub")
 
 
@@ -147,7 +147,7 @@ def test_goes_on_in_a_later_call(site: Site, payload: bytes, monkeypatch: pytest
     with pytest.raises(DownloadError, match="answered 404"):
         get(url)
     usage = namedtuple("usage", "total used free")
-    for free, reason in ((10, f"{len(payload) - 1500} bytes are to come"), (len(payload), "unpacking .* takes")):
+    for free, reason in ((10, f"{len(payload) - 1500} bytes remain to come"), (len(payload), "unpacking .* takes")):
         with monkeypatch.context() as patch:
             patch.setattr(fetching.shutil, "disk_usage", lambda _, free=free: usage(0, 0, free))
             with pytest.raises(OutputError, match=reason):
@@ -232,7 +232,7 @@ def test_slow(site: Site, payload: bytes) -> None:
     get(url, timeout=0.3)
     require_whole(payload, url)
     assert site.ranges("/a.zip") == [None, "bytes=1500-"]
-    with pytest.raises(DownloadError, match=r"nothing came for 0.1 s; 4 attempts"):
+    with pytest.raises(DownloadError, match=r"sent nothing for 0.1 s; 4 attempts"):
         get(site.url("/b.zip", site.stall), out="other", timeout=0.1)
 
 
@@ -243,11 +243,11 @@ REFUSED = {
         lambda data: serve(data, stop=1500, content_range=f"bytes 0-{len(data) - 1}/{len(data)}"),
         "answered with Content-Range|closed after",
     ),
-    "page": (lambda _: page, "gave no zip file but text/html that begins with b'<!DOCTYPE"),
-    "empty": (lambda _: serve(b""), "gave no zip file but"),
-    "endless": (lambda data: chunked(data, again=True), "sent more than the 100000 bytes expected at most"),
+    "page": (lambda _: page, "sent not a zip file but text/html that begins with b'<!DOCTYPE"),
+    "empty": (lambda _: serve(b""), "sent not a zip file but"),
+    "endless": (lambda data: chunked(data, again=True), "sent more than 100000 bytes, the most expected"),
     "file": (lambda _: redirect("file:///etc/passwd"), "answered 302 .*file:///etc/passwd"),
-    "ftp": (lambda _: redirect("ftp://127.0.0.1/a.zip"), "sends on to ftp://127.0.0.1/a.zip"),
+    "ftp": (lambda _: redirect("ftp://127.0.0.1/a.zip"), "redirects to ftp://127.0.0.1/a.zip"),
     "loop": (lambda _: redirect("/a.zip"), "answered 302 .*loop"),
     "missing": (lambda _: status(404), "answered 404 Not Found"),
     "away": (lambda _: status(503), "answered 503 Service Unavailable; 4 attempts"),
@@ -270,7 +270,7 @@ def test_lies(site: Site, payload: bytes, lie: str, monkeypatch: pytest.MonkeyPa
 BAD_FILES = {
     "short": (lambda data: serve(data, length=len(data) - 100), "is not a usable zip file"),
     "other bytes": (lambda data: serve(data[:1000] + b"?" * 100 + data[1100:]), "is broken"),
-    "no data set": (lambda _: serve(ZIP_OF_NOTHING), "holds no index.csv"),
+    "no data set": (lambda _: serve(ZIP_OF_NOTHING), "has no index.csv"),
     "hostile": (lambda _: serve(ZIP_OF_EVIL), r"member '\.\./evil' leads out of the folder"),
 }
 
@@ -309,7 +309,7 @@ def test_other_bytes_of_the_same_etag(site: Site, payload: bytes) -> None:
 
 def test_known_names_have_known_numbers(site: Site, payload: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     url = site.url("/a.zip", serve(payload), serve(payload))
-    with pytest.raises(DataError, match=r"/a.zip: lists 3 images; broden1_224 has 63305: this is another data set"):
+    with pytest.raises(DataError, match=r"/a.zip: lists 3 images; broden1_224 has 63305: it is a different data set"):
         download("broden1_224", urls=[url], progress=False)
     assert names() == []
     monkeypatch.setattr(downloading, "IMAGES", 3)
@@ -329,7 +329,10 @@ def test_a_bad_file_of_one_mirror_is_not_the_last_word(site: Site, payload: byte
 
 
 ARGUMENTS: list[tuple[dict[str, Any], str]] = [
-    ({"name": "broden"}, "no address of broden is known: give --url, or one of broden1_224, broden1_227, broden1_384"),
+    (
+        {"name": "broden"},
+        "no address of broden is known: pass --url, or choose one of broden1_224, broden1_227, broden1_384",
+    ),
     ({"name": "../x"}, "name of a data set"),
     ({"name": ".x"}, "name of a data set"),
     ({"name": "x" * 101}, "name of a data set"),

@@ -161,7 +161,7 @@ def test_concepts_by_name_category_and_number() -> None:
     for unknown in (12, "", "color:sky", "7", "zzz"):
         with pytest.raises(ArgumentError, match="there is no concept"):
             column_of(vocabulary, unknown)
-    with pytest.raises(ArgumentError, match=r"no concept 'skye' among 4; the closest are sky"):
+    with pytest.raises(ArgumentError, match=r"no concept 'skye' among the 4; the closest are sky"):
         column_of(vocabulary, "skye")
     with pytest.raises(ArgumentError, match="closest are object:orange"):
         column_of(vocabulary, "objet:orange")

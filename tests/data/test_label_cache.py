@@ -253,7 +253,7 @@ def test_a_number_outside_the_vocabulary_names_the_image(
 def test_without_a_writable_folder_one_warning(data: Counting, expected: PackedLabels, tmp_path: Path) -> None:
     blocked = tmp_path / "file"
     blocked.write_text("in the way")
-    with pytest.warns(UserWarning, match="packed labels are not kept") as caught:
+    with pytest.warns(UserWarning, match="packed labels are not cached") as caught:
         packed = packed_labels(data, blocked)
     assert len(caught) == 1
     assert equal(packed, expected)

@@ -75,8 +75,8 @@ def test_one_number_stands_for_both_sides_and_all_channels() -> None:
         ({"std": (1, 0, 1)}, "std must be above 0"),
         ({"channels": "GBR"}, "channels must be 'RGB', 'BGR' or 'L', got 'GBR'"),
         ({"value_range": 2}, "value_range must be 1 or 255"),
-        ({"mean": (104, 117, 123)}, "does not fit value_range=1; give value_range=255"),
-        ({"mean": MEAN, "std": STD, "value_range": 255}, "does not fit value_range=255; give value_range=1"),
+        ({"mean": (104, 117, 123)}, "does not fit value_range=1; pass value_range=255"),
+        ({"mean": MEAN, "std": STD, "value_range": 255}, "does not fit value_range=255; pass value_range=1"),
     ],
 )
 def test_values_that_cannot_be_meant(arguments: dict[str, Any], message: str) -> None:
@@ -147,7 +147,7 @@ def test_a_model_without_configuration_shows_the_line_to_write() -> None:
     model.register_buffer("mean", torch.zeros(3))
     model.register_buffer("std", torch.ones(3))
     model.input_size = 224
-    with pytest.raises(ArgumentError, match=r"give preprocess=nd.Preprocess\(224, mean=.*--input-size 224"):
+    with pytest.raises(ArgumentError, match=r"pass preprocess=nd.Preprocess\(224, mean=.*--input-size 224"):
         from_model(model)
     with pytest.raises(ArgumentError, match="no usable input size"):
         from_config({"mean": MEAN})
@@ -248,7 +248,7 @@ def test_anything_else_is_an_error_that_names_the_sides(function: Function, mess
 
 def test_a_crop_is_let_pass_on_request() -> None:
     crop = centre_crop((256, 256), 224)
-    with pytest.raises(ArgumentError, match=r"nd.Preprocess\(\(224, 224\), mean, std\) does, or give crop='allow'"):
+    with pytest.raises(ArgumentError, match=r"nd.Preprocess\(\(224, 224\), mean, std\) does, or pass crop='allow'"):
         check_sees_whole_image(crop)
     check_sees_whole_image(crop, crop="allow")
     with pytest.raises(ArgumentError, match="mirrored"):
@@ -272,7 +272,7 @@ def test_random_augmentation_is_found() -> None:
         return tensor(image.resize((72, 72)).crop((left, 0, left + 64, 64)))
 
     for function in (flipped, shifted):
-        with pytest.raises(ArgumentError, match="another result each time"):
+        with pytest.raises(ArgumentError, match="a different result each time"):
             check_sees_whole_image(function, crop="allow")
 
 
@@ -282,7 +282,7 @@ def test_random_augmentation_is_found() -> None:
         (picture(), r"got Image; end it with a conversion to a tensor \(ToTensor\(\)\)"),
         (np.zeros((3, 8, 8), np.float32), "got ndarray"),
         (None, "got NoneType"),
-        (torch.zeros(1, 3, 8, 8), r"got a tensor \[1, 3, 8, 8\]; leave out the batch axis"),
+        (torch.zeros(1, 3, 8, 8), r"got a tensor \[1, 3, 8, 8\]; remove the batch axis"),
         (torch.zeros(8, 9, 3), r"got a tensor \[8, 9, 3\]; channels come first: permute\(2, 0, 1\)"),
         (torch.zeros(4, 8, 8), r"got a tensor \[4, 8, 8\]$"),
         (torch.zeros(3, 8, 8, dtype=torch.uint8), "got uint8; scale and convert it to float32"),

@@ -85,11 +85,11 @@ NAMES = {
     "\\x": "backslash",
     "a\nb": "control character",
     "a\x1b[2Jb": "control character",
-    "./x": "not all systems",
-    "a//x": "not all systems",
-    "a./x": "not all systems",
-    "x ": "not all systems",
-    "top//x": "not all systems",
+    "./x": "some systems do not allow",
+    "a//x": "some systems do not allow",
+    "a./x": "some systems do not allow",
+    "x ": "some systems do not allow",
+    "top//x": "some systems do not allow",
     "top/../x": "leads out of the folder",
     "top/C:/x": "drive letter",
     "a/" * 40 + "x": "folders deep",
@@ -158,24 +158,24 @@ CLASHES = [
 @pytest.mark.parametrize("names", CLASHES)
 def test_members_that_would_replace_each_other(tmp_path: Path, names: tuple[str, str]) -> None:
     path = zipped(tmp_path / "a.zip", *((name, b"1") for name in names))
-    require_refused(path, "has the name of another", ascii(names[0]), ascii(names[1]))
+    require_refused(path, "has the same name as another", ascii(names[0]), ascii(names[1]))
 
 
 @pytest.mark.parametrize("names", [("a", "a/b"), ("a/b", "a"), ("a/b/c", "A/B"), ("x/", "y", "x/y/z", "x/y")])
 def test_files_where_folders_are_needed(tmp_path: Path, names: tuple[str, ...]) -> None:
-    require_refused(zipped(tmp_path / "a.zip", *((name, b"") for name in names)), "is a file, and a folder too")
+    require_refused(zipped(tmp_path / "a.zip", *((name, b"") for name in names)), "is both a file and a folder")
 
 
 def test_sizes(tmp_path: Path) -> None:
     """A bomb says how large it is."""
     path = zipped(tmp_path / "a.zip", ("x", b"0" * 60_000), ("bomb", b"0" * 40_001))
     assert path.stat().st_size < 1000
-    require_refused(path, "member 'bomb'", "larger than the 100000 bytes")
+    require_refused(path, "member 'bomb'", "larger than 100000 bytes")
     unzip(path, tmp_path / "out", most_bytes=100_001, most_files=2)
 
 
 def test_numbers(tmp_path: Path) -> None:
-    require_refused(zipped(tmp_path / "a.zip", *((f"{n}", b"") for n in range(21))), "more than the 20 members")
+    require_refused(zipped(tmp_path / "a.zip", *((f"{n}", b"") for n in range(21))), "more than 20 members")
     unzip(zipped(tmp_path / "b.zip", *((f"{n}", b"") for n in range(20))), tmp_path / "out", **MOST)
 
 
@@ -201,7 +201,7 @@ def test_members_that_share_their_bytes(tmp_path: Path) -> None:
                 setattr(info, field, getattr(first, field))
             archive.filelist.append(info)
     (tmp_path / "a.zip").write_bytes(block.getvalue())
-    require_refused(tmp_path / "a.zip", "member 'c'", "larger than the 100000 bytes")
+    require_refused(tmp_path / "a.zip", "member 'c'", "larger than 100000 bytes")
 
 
 @pytest.mark.parametrize("kind", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
@@ -219,7 +219,7 @@ def test_more_bytes_than_zipfile_should_give(tmp_path: Path, monkeypatch: pytest
     """Should zipfile one day not stop where a member ends by its own word."""
     path = zipped(tmp_path / "a.zip", ("x", b"1"))
     monkeypatch.setattr(unzipping, "_pieces", lambda *_: iter([b"1" * 1000] * 1000))
-    require_refused(path, "has more bytes than the 1 it should have")
+    require_refused(path, "has more bytes than the 1 it declares")
 
 
 def test_broken_bytes(tmp_path: Path) -> None:
@@ -260,6 +260,6 @@ def test_missing_file_and_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     path = zipped(tmp_path / "a.zip", ("x", b"0" * 100), ("y", b"0" * 5000))
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(unzipping.shutil, "disk_usage", lambda _: usage(0, 0, 3 * 4096 - 1))
-    with pytest.raises(OutputError, match=r"takes 12288 bytes, and .* has 12287 left"):
+    with pytest.raises(OutputError, match=r"takes 12288 bytes, and .* has 12287 free"):
         unzip(path, tmp_path / "out", **MOST)
     assert [left.name for left in tmp_path.iterdir()] == ["a.zip"]

@@ -49,8 +49,8 @@ TABLES = [  # file, what is done to it, where and what the error says
     ("index.csv", content(b""), None, "is empty"),
     ("index.csv", content(b"\n\n"), None, "has no header"),
     ("index.csv", content(HEADER.encode()), None, "the data set is empty"),
-    ("label.csv", content(b"number,name\n"), None, "lists no concept"),
-    ("category.csv", content(b"name\n"), None, "lists no category"),
+    ("label.csv", content(b"number,name\n"), None, "lists no concepts"),
+    ("category.csv", content(b"name\n"), None, "lists no categories"),
     ("index.csv", replace("image,split", "picture,split"), 1, "has no column image"),
     ("index.csv", replace("object,scene", "things,scene"), 1, "has no column object"),
     ("label.csv", replace("number", "index"), 1, "has no column number"),
@@ -74,7 +74,7 @@ TABLES = [  # file, what is done to it, where and what the error says
     ("label.csv", replace("300,sky", "sky,300"), 2, "number must be an integer"),
     ("label.csv", replace("300,sky", "65536,sky"), 2, "number must be 1..65535"),
     ("label.csv", replace("300,sky", "-300,sky"), 2, "number must be an integer"),
-    ("label.csv", replace("2,door", "1,door"), 4, "number 1 is given to a second concept"),
+    ("label.csv", replace("2,door", "1,door"), 4, "number 1 is already used by another concept"),
     ("c_part.csv", replace("3,wheel", "33,wheel"), 3, "concept number 33 is not in label.csv"),
     ("c_part.csv", replace("3,wheel", "2,door"), 3, "listed twice"),
     ("c_part.csv", replace("wheel,1,0.1", "wheel,1,nan"), 3, "coverage must be a number"),
@@ -123,7 +123,7 @@ def test_missing_coverage_file_without_counts(tiny: Path) -> None:
 def test_malformed_counts(tiny: Path, cell: str) -> None:
     (tiny / "c_part.csv").unlink()
     edit(tiny / "label.csv", "part(9)", cell)
-    with pytest.raises(DataError, match=r"label\.csv, line 4: category must read like"):
+    with pytest.raises(DataError, match=r"label\.csv, line 4: category must be written like"):
         Broden(tiny)
 
 
@@ -281,7 +281,7 @@ def test_a_jpeg_of_countless_scans(tiny: Path) -> None:
     last = data[data.rindex(b"\xff\xda") : -2]
     Broden(tiny).image(1)
     file.write_bytes(data[:-2] + last * 100 + data[-2:])
-    with pytest.raises(DataError, match="is a JPEG of 106 scans, more than the 100 expected"):
+    with pytest.raises(DataError, match="is a JPEG with 106 scans; expected at most 100"):
         Broden(tiny).image(1)
 
 

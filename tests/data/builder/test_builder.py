@@ -217,7 +217,7 @@ def test_label_maps_of_two_images_that_would_be_one_file(tmp_path: Path) -> None
     ones = np.ones((4, 4), int)
     names: dict[str, Names] = {"hair_part": {1: ("hair",)}, "part": {1: ("head",)}}
     photos = [Photo("a", (4, 4), {"hair_part": ones}), Photo("a_hair", (4, 4), {"part": ones})]
-    with pytest.raises(ArgumentError, match=r"two images have label maps called x/a_hair_part\.png"):
+    with pytest.raises(ArgumentError, match=r"two images would have label maps called x/a_hair_part\.png"):
         build([Made("x", photos, names)], tmp_path / "out", size=4, **EASY)
 
 
@@ -301,11 +301,11 @@ def test_broken_images(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"image2\.jpg: is truncated"):
         build([broken], tmp_path / "out", size=8, **EASY)
     assert [path.name for path in tmp_path.iterdir()] == [".out.building"]
-    with pytest.warns(DataWarning, match=r"broken images left out: 2; the first: image2\.jpg"):
+    with pytest.warns(DataWarning, match=r"broken images skipped: 2; the first: image2\.jpg"):
         built = build([broken], tmp_path / "out", size=8, strict=False, **EASY)
     assert built.skipped == ("image2.jpg: is truncated", "image5.jpg: is truncated")
     assert "5 images" in str(built)
-    assert "broken images left out: 2" in str(built)
+    assert "broken images skipped: 2" in str(built)
     assert json.loads((tmp_path / "out" / "build.json").read_text())["skipped"] == list(built.skipped)
     assert set(index_rows(tmp_path / "out")) == {f"a/image{i}.jpg" for i in (0, 1, 3, 4, 6)}
     rest = replace(source, photos=[source.photos[i] for i in (0, 1, 3, 4, 6)])
@@ -320,7 +320,7 @@ def test_a_broken_file_of_a_real_layout_is_named(tmp_path: Path) -> None:
     photo.write_bytes(photo.read_bytes()[:200])
     with pytest.raises(DataError, match=r"lined_0002\.jpg"):
         build([Dtd(root)], tmp_path / "out", size=8, **EASY)
-    with pytest.warns(DataWarning, match=r"broken images left out: 1; .*lined_0002\.jpg"):
+    with pytest.warns(DataWarning, match=r"broken images skipped: 1; .*lined_0002\.jpg"):
         built = build([Dtd(root)], tmp_path / "out", size=8, strict=False, **EASY)
     assert built.images == 2
 

@@ -132,7 +132,7 @@ TABLES = [
     (b"", "is empty"),
     (b"w2color", "is not a .npy file"),
     (b"PK\x03\x04" + bytes(100), "is not a .npy file"),
-    (b"\x93NUMPY\x03\x00" + saved(ZEROS)[8:], "is not a .npy file, of version 1.0"),
+    (b"\x93NUMPY\x03\x00" + saved(ZEROS)[8:], "is not a .npy file of version 1.0"),
     (b"\x93NUMPY\x01\x00", "got  and 0"),
     (saved(ZEROS)[:-1], "and 32768 bytes, got .* and 32767"),
     (saved(ZEROS)[:60], "and 32768 bytes, got .* and 0"),

@@ -143,13 +143,13 @@ def test_a_name_for_data_is_the_files_without_one(tmp_path: Path) -> None:
         (["--opensurfaces", "missing"], "missing"),
         (["--pascal", "missing"], "missing"),
         (["--data", "x=missing"], "missing"),
-        (["--data", "a/b=mine"], "different names that can be folders"),
-        (["--data", "x=mine", "--data", "x=mine"], "different names that can be folders"),
+        (["--data", "a/b=mine"], "distinct names that can be folder names"),
+        (["--data", "x=mine", "--data", "x=mine"], "distinct names that can be folder names"),
         (["--data", "mine", "--color-names", "missing.npy"], "missing.npy: does not exist"),
         (["--data", "mine", "--color-names", "mine/names.csv"], "names.csv: is not a .npy file"),
         (["--data", "mine", "--min-frequency", "9"], "choose a smaller min_frequency or min_coverage"),
         (["--data", "mine", "--limit", "0"], "limit"),
-        (["--data", "mine", "--out", "mine"], "mine exists already"),
+        (["--data", "mine", "--out", "mine"], "mine already exists"),
         (["--data", "mine", "--size", "0"], "size"),
     ],
 )
@@ -176,11 +176,11 @@ def test_skip_broken_and_restart(tmp_path: Path, capsys: pytest.CaptureFixture[s
     photo.write_bytes(whole)
     assert command({"dtd": root}, tmp_path / "out") != 0
     error = capsys.readouterr().err
-    assert "begun with other sources" in error
+    assert "begun with different settings (sources)" in error
     assert "--restart" in error
     assert command({"dtd": root}, tmp_path / "out", "--restart") == 0
     photo.write_bytes(whole[:100])
     assert command({"dtd": root}, tmp_path / "other", "--skip-broken") == 0
     printed = capsys.readouterr()
     assert "3 images" in printed.out
-    assert "warning: broken images left out: 1; the first: " in printed.err
+    assert "warning: broken images skipped: 1; the first: " in printed.err

@@ -94,36 +94,41 @@ TABLES: list[tuple[str, str, Change, int | None, str]] = [  # set, file, what is
     ("ade", MAT, index(folder=["../.."]), None, "image 1: .* leads out"),
     ("ade", MAT, index(folder=["/etc"]), None, "image 1: .* leads out"),
     ("ade", MAT, index(filename=["..\\a.jpg"]), None, "image 1: .* leads out"),
-    ("ade", MAT, index(filename=[], folder=[], scene=[]), None, "lists no image"),
-    ("dtd", "labels/*.txt", text("\nbanded/a.jpg\n"), 2, "expected a path and the names of textures"),
+    ("ade", MAT, index(filename=[], folder=[], scene=[]), None, "lists no images"),
+    ("dtd", "labels/*.txt", text("\nbanded/a.jpg\n"), 2, "expected a path followed by the names of textures"),
     ("dtd", "labels/*.txt", text("../a.jpg banded\n"), 1, "leads out"),
     ("dtd", "labels/*.txt", text("a/../../a.jpg banded\n"), 1, "leads out"),
     ("dtd", "labels/*.txt", text("a.jpg banded\nb.jpg lin\xe9d", "latin-1"), 2, "not UTF-8"),
-    ("dtd", "labels/*.txt", text("\n"), None, "lists no image"),
+    ("dtd", "labels/*.txt", text("\n"), None, "lists no images"),
     ("os", "photos.csv", replace("photo_id", "id"), 1, "has no column photo_id"),
     ("os", "photos.csv", replace("100", "../100"), 2, "photo_id must be an integer"),
     ("os", "photos.csv", replace("100,", ","), 2, "photo_id is empty"),
     ("os", "photos.csv", replace("107", "100"), 2, "photo_id 100 is listed twice"),
     ("os", "label-substance-colors.csv", Path.unlink, None, "does not exist"),
-    ("os", "label-substance-colors.csv", replace("Wood,5", "Wood,4"), 6, "red_color must be 1..255, another"),
+    ("os", "label-substance-colors.csv", replace("Wood,5", "Wood,4"), 6, "red_color must be 1..255, different"),
     ("os", "label-substance-colors.csv", replace("Wood,5", "Wood,256"), 6, "red_color must be 1..255"),
     ("pascal", "part/part2ind.m", replace("% [boat]", "system('true');"), 16, "expected lines as in Pascal-Part"),
     ("pascal", "part/part2ind.m", replace("1:20", "1:20000"), 5, "at most 1000 parts"),
-    ("pascal", "part/part2ind.m", text("end\n"), None, "lists no part"),
+    ("pascal", "part/part2ind.m", text("end\n"), None, "lists no parts"),
     ("pascal", "context/labels.txt", replace("9: bicycle", "9 bicycle"), 2, "expected 'number: name'"),
-    ("pascal", "context/labels.txt", replace("9: bicycle", "2: bicycle"), 2, "another number in each line"),
+    ("pascal", "context/labels.txt", replace("9: bicycle", "2: bicycle"), 2, "a different number in each line"),
     ("pascal", "context/labels.txt", replace("9: bicycle", "70000: bicycle"), 2, "expected 'number: name'"),
 ]
 ANNOTATIONS: list[tuple[str, str, Change, str]] = [  # of the first image
     ("ade", SEG, Path.unlink, "does not exist"),
-    ("ade", SEG, lambda file: write_classes(file, np.full(SIZE, 301)), "the number 301, for which index_ade20k.mat"),
+    (
+        "ade",
+        SEG,
+        lambda file: write_classes(file, np.full(SIZE, 301)),
+        "the number 301, which has no name in index_ade20k.mat",
+    ),
     ("ade", SEG, image(np.zeros(SIZE)), "expected an RGB PNG"),
     ("ade", SEG, lambda file: write_classes(file, np.ones((11, 16), int)), "expected 12 x 16 pixels"),
     ("ade", "**/*_parts_1.png", text("x"), "is not a PNG file"),
     ("ade", "**/*_parts_2.png", lambda file: write_classes(file, np.ones((24, 32), int)), "expected 12 x 16 pixels"),
     ("2021", "**/*.json", Path.unlink, "does not exist"),
     ("2021", "**/*.json", text("{\n]"), "is not JSON"),
-    ("2021", "**/*.json", text("[" * 100_000), "is not JSON"),
+    ("2021", "**/*.json", text("[" * 100_000), "is not readable JSON"),
     ("2021", "**/*.json", text("[]"), "annotation.object: expected a list"),
     ("2021", "**/*.json", objects(3), "annotation.object: expected a list"),
     ("2021", "**/*.json", objects(["x"]), r"annotation.object\[0\]: expected name"),
@@ -131,7 +136,12 @@ ANNOTATIONS: list[tuple[str, str, Change, str]] = [  # of the first image
     ("2021", "**/*.json", objects([{"name": "a", "name_ndx": 1 << 70}]), r"annotation.object\[0\]: expected name"),
     ("2021", "**/*.json", objects([{"name": ["a"], "name_ndx": 1}]), r"annotation.object\[0\]: expected name"),
     ("os", "photos-labels/100.png", Path.unlink, "does not exist"),
-    ("os", "photos-labels/100.png", image(np.full((9, 9, 3), 77)), "the number 77, for which label-substance"),
+    (
+        "os",
+        "photos-labels/100.png",
+        image(np.full((9, 9, 3), 77)),
+        "the number 77, which has no name in label-substance",
+    ),
     ("os", "photos-labels/100.png", image(np.zeros(SIZE)), "expected an RGB PNG"),
     ("pascal", CONTEXT, Path.unlink, "does not exist"),
     (
@@ -189,18 +199,18 @@ def test_broken_annotations(kind: str, pattern: str, change: Change, reason: str
 def test_a_class_that_the_json_file_does_not_name(tmp_path: Path) -> None:
     root = write_ade20k_2021(tmp_path, images=1, size=SIZE)
     objects([])(file_of(root, "**/*.json"))
-    with pytest.raises(DataError, match=r"_seg\.png: has the number \d+, for which .*\.json has no name"):
+    with pytest.raises(DataError, match=r"_seg\.png: has the number \d+, which has no name in .*\.json"):
         Ade20k2021(root).annotation(0)
 
 
 def test_folders_without_images(tmp_path: Path) -> None:
     root = write_ade20k_2021(tmp_path, images=1, size=SIZE)
     shutil.rmtree(root / "images" / "ADE" / "training")
-    with pytest.raises(DataError, match="lists no image"):
+    with pytest.raises(DataError, match="lists no images"):
         Ade20k2021(root)
     root = write_pascal(tmp_path, images=1, size=SIZE)
     (root / ANNO).unlink()
-    with pytest.raises(DataError, match="lists no image"):
+    with pytest.raises(DataError, match="lists no images"):
         Pascal(root)
 
 
@@ -234,16 +244,16 @@ def padded(body: bytes) -> bytes:
 SHORT = struct.pack("<HHI", 5, 4, 1 << 27)  # lengths of 4 bytes, kept in the tag
 NUMBER = matrix(6, (1, 1), element(9, struct.pack("<d", 1)), name=b"x")
 MATLAB = [  # what follows the header, what the error says
-    (compressed(element(2, bytes(1 << 22))), "inflates to more than expected at most"),
+    (compressed(element(2, bytes(1 << 22))), "inflates to more bytes than expected at most"),
     (compressed(NUMBER)[:-3], "truncated"),
     (struct.pack("<II", 15, 4) + b"zlib", "is not a readable MATLAB file"),
     (struct.pack("<II", 14, 1 << 30), "truncated"),
     (NUMBER[:-8], "truncated"),
     (b"\x0e\0", "is not a readable MATLAB file"),
-    (element(14, nested(17)), "more than 16 cells and structs lie in each other"),
-    (element(14, nested(2000)), "more than 16 cells and structs lie in each other"),
-    (matrix(1, (1 << 15, 1 << 15), name=b"x"), "says that it has 32768 x 32768 cells, and has fewer"),
-    (matrix(1, (-1, 1), name=b"x"), "cells, and has fewer"),
+    (element(14, nested(17)), "cells and structs are nested more than 16 deep"),
+    (element(14, nested(2000)), "cells and structs are nested more than 16 deep"),
+    (matrix(1, (1 << 15, 1 << 15), name=b"x"), "it claims 32768 x 32768 cells but has fewer"),
+    (matrix(1, (-1, 1), name=b"x"), "cells but has fewer"),
     (element(14, element(6, struct.pack("<II", 1, 0)) + SHORT + element(1, b"x") + bytes(200)), "in one dimension"),
     (compressed(padded(compressed(NUMBER))), "compressed twice"),
     (
@@ -291,7 +301,7 @@ def test_names_that_no_table_can_hold(name: str, tmp_path: Path) -> None:
     for item in record["annotation"]["object"]:
         item["name"] = name
     file.write_text(json.dumps(record))
-    with pytest.raises(DataError, match=r"ade20k/ADE_train_\d+: object \d+ is called .* none of them control"):
+    with pytest.raises(DataError, match=r"ade20k/ADE_train_\d+: object \d+ is called .* without control"):
         build([Ade20k2021(root)], tmp_path / "out", **EASY)
 
 

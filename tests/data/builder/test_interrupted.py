@@ -151,7 +151,9 @@ def test_other_settings_or_files(change: dict[str, Any], named: str, begun: Path
     options = {"size": 8, "sources": SOURCES, **EASY, **change}
     sources = options.pop("sources")
     left = contents(begun)
-    with pytest.raises(ResumeMismatch, match=f"was begun with other {named}: build with the same, or start over"):
+    with pytest.raises(
+        ResumeMismatch, match=f"was begun with different settings [(]{named}[)]: use the same, or start over"
+    ):
         build(sources, tmp_path / "out", **options)
     assert contents(begun) == left
     build(sources, tmp_path / "out", restart=True, **options)
@@ -201,9 +203,9 @@ def test_what_left_broken_images_out_does_not_go_on_as_if_it_had_not(begun: Path
         Calls(patch, Extractor, "_extract", 6)
         with pytest.raises(Stopped):
             build(broken, tmp_path / "out", size=8, strict=False, **EASY)
-    with pytest.raises(ResumeMismatch, match="other strict:"):
+    with pytest.raises(ResumeMismatch, match="different settings [(]strict[)]"):
         build(broken, tmp_path / "out", size=8, **EASY)
-    with pytest.warns(DataWarning, match="broken images left out: 1"):  # the other was read before it broke
+    with pytest.warns(DataWarning, match="broken images skipped: 1"):  # the other was read before it broke
         built = build(broken, tmp_path / "out", size=8, strict=False, **EASY)
     assert built.images == IMAGES - 1
     assert not begun.exists()
@@ -245,7 +247,7 @@ def test_what_a_killed_build_may_leave(
 
 def test_settings_that_are_no_settings(begun: Path, tmp_path: Path) -> None:
     (begun / "settings.json").write_text("[1, 2]")
-    with pytest.raises(ResumeMismatch, match="other format, version"):
+    with pytest.raises(ResumeMismatch, match="different settings [(]format, version"):
         build(SOURCES, tmp_path / "out", size=8, **EASY)
 
 

@@ -46,7 +46,7 @@ class Built:
     skipped: tuple[str, ...]
 
     def __str__(self) -> str:
-        left = f"; broken images left out: {len(self.skipped)}" if self.skipped else ""
+        left = f"; broken images skipped: {len(self.skipped)}" if self.skipped else ""
         return f"{self.path}: {self.images} images, {self.concepts} concepts in {', '.join(self.categories)}{left}"
 
 
@@ -107,9 +107,9 @@ def build(
     folder = Path(out)
     image_size, map_size = _sizes(size, label_size)
     if min_frequency < 1 or not min_coverage >= 0 or not 0 <= train <= 1 or (limit is not None and limit < 1):
-        raise ArgumentError("expected min_frequency ≥ 1, min_coverage ≥ 0, train of 0 to 1 and limit ≥ 1")
+        raise ArgumentError("expected min_frequency ≥ 1, min_coverage ≥ 0, train from 0 to 1 and limit ≥ 1")
     if not folder.name or (folder.exists() and (not folder.is_dir() or any(folder.iterdir()))):
-        raise OutputError(f"{folder} exists already; choose the name of a new folder")
+        raise OutputError(f"{folder} already exists; choose the name of a new folder")
     _check_names(sources)
     items = _items(sources, limit)
     table = own_colours() if colours is None else colours
@@ -146,7 +146,7 @@ def build(
         write_index(new / "index.csv", rows, categories, (*image_size, *map_size), train, salt)
         _write_notes(new, settings, naming, tallies, skipped)
     if skipped:
-        warnings.warn(f"broken images left out: {len(skipped)}; the first: {skipped[0]}", DataWarning, stacklevel=2)
+        warnings.warn(f"broken images skipped: {len(skipped)}; the first: {skipped[0]}", DataWarning, stacklevel=2)
     return Built(folder, len(rows), len(naming.concepts), tuple(categories), tuple(skipped))
 
 
@@ -162,9 +162,9 @@ def _sizes(size: LabelSize, label_size: LabelSize) -> tuple[tuple[int, int], tup
 def _check_names(sources: Sequence[Source]) -> None:
     names = [source.name for source in sources]
     if not names:
-        raise ArgumentError("no source of images is given")
+        raise ArgumentError("expected at least one source of images")
     if len(set(names)) < len(names) or any(_UNSAFE.search(name) or name != name.strip() or not name for name in names):
-        raise ArgumentError(f"expected sources with different names that can be folders, got {names}")
+        raise ArgumentError(f"expected sources with distinct names that can be folder names, got {names}")
 
 
 def _items(sources: Sequence[Source], limit: int | None) -> list[Item]:
@@ -181,7 +181,7 @@ def _items(sources: Sequence[Source], limit: int | None) -> list[Item]:
             taken.add(path.casefold())
             items.append(Item(number, index, path))
     if not items:
-        raise ArgumentError("the sources hold no image")
+        raise ArgumentError("the sources have no images")
     return items
 
 

@@ -58,7 +58,7 @@ def _go_on(beside: Path, new: Path, work: Path, settings: Mapping[str, Any], res
         remove_tree(beside)
     else:
         raise ResumeMismatch(
-            f"{beside} was begun with other {', '.join(different)}: build with the same, or start over "
+            f"{beside} was begun with different settings ({', '.join(different)}): use the same, or start over "
             "(restart=True, --restart)"
         )
 

@@ -43,9 +43,9 @@ def read_colours(path: str | os.PathLike[str]) -> Array:
     end = begin + int.from_bytes(content[len(_MAGIC) : begin], "little")
     header, cells = content[begin:end].decode("latin-1").strip(), content[end:]
     if not content.startswith(_MAGIC):
-        raise DataError(path, "is not a .npy file, of version 1.0")
+        raise DataError(path, "is not a .npy file of version 1.0")
     if header not in _ORDERS or len(cells) != _LEVELS**3:
-        expected = f"uint8 [32, 32, 32], so the header {next(iter(_ORDERS))} and {_LEVELS**3} bytes"
+        expected = f"uint8 [32, 32, 32], that is the header {next(iter(_ORDERS))} and {_LEVELS**3} bytes"
         raise DataError(path, f"expected {expected}, got {shortened(header)} and {len(cells)}")
     table: Array = np.frombuffer(cells, np.uint8).reshape((_LEVELS,) * 3, order=_ORDERS[header])
     if fault := _fault(table):

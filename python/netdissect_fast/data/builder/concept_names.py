@@ -87,7 +87,7 @@ def number_concepts(
     kept = [c for c in concepts.values() if _frequency(c) >= min_frequency and sum(c.coverage.values()) >= min_coverage]
     if not kept:
         raise ArgumentError(
-            f"none of {len(concepts)} concepts has {min_frequency} images and {min_coverage} of a whole image: "
+            f"none of {len(concepts)} concepts has {min_frequency} images and covers {min_coverage} of a whole image: "
             "choose a smaller min_frequency or min_coverage"
         )
     if len(kept) > MAX_NUMBER:

@@ -145,7 +145,7 @@ def _require_names(counts: dict[str, Array], names: Mapping[str, Names], where: 
         for number in np.flatnonzero(parts).tolist():
             for name in names.get(category, {}).get(number, ()):
                 if UNUSABLE.search(name) or len(name) > _MAX_NAME:
-                    reason = f"expected text of at most {_MAX_NAME} characters, none of them control characters"
+                    reason = f"expected text of at most {_MAX_NAME} characters, without control characters"
                     raise DataError(where, f"{category} {number} is called {name[:80]!r}: {reason}")
 
 

@@ -102,7 +102,7 @@ def write_index(
     files = Counter(f.casefold() for row in rows for cell in row["cells"].values() for f in cell.split(";"))
     for file, times in files.items():
         if times > 1 and not file.isdecimal():
-            raise ArgumentError(f"two images have label maps called {file}: rename one of them, or a category")
+            raise ArgumentError(f"two images would have label maps called {file}: rename one of them, or a category")
     ordered = sorted(rows, key=lambda row: (place_of(row["image"], salt), row["image"]))
     write_table(
         path,

@@ -54,7 +54,7 @@ def download(
         if not is_there(folder):
             kept = folder.with_name(f"{name}.zip") if keep_zip else None
             if kept is not None and kept.exists():
-                raise OutputError(f"{kept} exists already; move it, unpack it yourself, or leave out --keep-zip")
+                raise OutputError(f"{kept} already exists; move it, unpack it yourself, or omit --keep-zip")
             _download(name, folder, urls, sha256, kept, timeout, progress)
         _check(folder, name, sha256)
     return folder
@@ -72,16 +72,16 @@ def recorded_sha256(folder: Path) -> str | None:
     record = read_json(folder / RECORD)
     found = record.get("sha256") if isinstance(record, dict) else None
     if not isinstance(found, str):
-        raise DataError(folder / RECORD, "has no sha256; remove it if you trust the data set")
+        raise DataError(folder / RECORD, "has no sha256; remove this file if you trust the data set")
     return found
 
 
 def _checked(name: str, urls: Sequence[str] | None, sha256: str | None, timeout: float) -> tuple[list[str], str | None]:
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name):
-        raise ArgumentError(f"the name of a data set has letters, digits and . _ - only, got {name!r}")
+        raise ArgumentError(f"the name of a data set may have only letters, digits and . _ -, got {name!r}")
     if not urls:
         if name not in KNOWN:
-            raise ArgumentError(f"no address of {name} is known: give --url, or one of {', '.join(KNOWN)}")
+            raise ArgumentError(f"no address of {name} is known: pass --url, or choose one of {', '.join(KNOWN)}")
         urls = [f"http://netdissect.csail.mit.edu/data/{name}.zip"]
     if sha256 is not None and not re.fullmatch(r"[0-9a-fA-F]{64}", sha256):
         raise ArgumentError(f"sha256 must have 64 hexadecimal digits, got {sha256!r}")
@@ -103,7 +103,7 @@ def _download(
         with new_folder(folder) as new:
             unpack(part.path, new, most_bytes=_UNPACKED * most, most_files=MOST_FILES, progress=progress)
             if not (new / "index.csv").is_file():
-                raise DataError(part.path, "holds no index.csv, so that it is no data set in Broden's format")
+                raise DataError(part.path, "has no index.csv, so it is not a data set in Broden's format")
             _check_images(new, name)
             write_json(new / RECORD, {"name": name, "url": url, "bytes": part.size, "sha256": found})
     except DataError as error:
@@ -127,15 +127,17 @@ def _put_away(part: Part, kept: Path | None) -> None:
 def _check(folder: Path, name: str, sha256: str | None) -> None:
     """Open the data set that is there, whoever brought it, and compare it with what is known of it."""
     if not (folder / "index.csv").exists():
-        raise DataError(folder / "index.csv", "is not there: the folder holds something else; choose another --out")
+        raise DataError(
+            folder / "index.csv", "does not exist: the folder holds something else; choose a different --out"
+        )
     found: Any = recorded_sha256(folder) if sha256 is not None else None
     if found != sha256:
         what = "is not recorded" if found is None else f"is {found}"
-        raise DataError(folder / RECORD, f"sha256 of the zip file {what}, expected {sha256}; choose another --out")
+        raise DataError(folder / RECORD, f"sha256 of the zip file {what}, expected {sha256}; choose a different --out")
     _check_images(folder, name)
 
 
 def _check_images(folder: Path, name: str) -> None:
     images = len(Broden(folder))
     if name in KNOWN and images != IMAGES:
-        raise DataError(folder / "index.csv", f"lists {images} images; {name} has {IMAGES}: this is another data set")
+        raise DataError(folder / "index.csv", f"lists {images} images; {name} has {IMAGES}: it is a different data set")

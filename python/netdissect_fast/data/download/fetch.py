@@ -38,7 +38,7 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
         if new.scheme not in ("http", "https") or (old.scheme, new.scheme) == ("https", "http"):
             fp.close()
             raise _Refused(
-                f"sends on to {_plain(newurl)}, which is refused: only http and https, and https stays https"
+                f"redirects to {_plain(newurl)}, which is refused: only http and https, and https must stay https"
             )
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
@@ -52,7 +52,7 @@ def require_web(url: str) -> str:
     except ValueError:
         usable = False
     if not usable or not url.isprintable() or not url.isascii() or " " in url:
-        raise ArgumentError(f"an address must be http://... or https://..., without a user's name, got {url!r}")
+        raise ArgumentError(f"an address must be http://... or https://..., without a user name, got {url!r}")
     return url
 
 
@@ -95,7 +95,7 @@ class Fetching:
                 problems.append(f"\n  {url}: {error}")
         raise DownloadError(
             f"{name} could not be downloaded:{''.join(problems)}\n"
-            "try again later (it goes on where it stopped), give another address by --url, or get the zip file "
+            "try again later (the download resumes), pass a different address as --url, or get the zip file "
             "elsewhere and unpack it by hand"
         )
 
@@ -103,7 +103,7 @@ class Fetching:
         found = self.part.sha256.hexdigest()
         if self._sha256 not in (None, found):
             self.part.remove()
-            raise _Refused(f"gave a file of sha256 {found}, expected {self._sha256}; it was removed")
+            raise _Refused(f"sent a file with sha256 {found}, expected {self._sha256}; it was removed")
 
     def _fetch(self, url: str) -> None:
         waits, reached = iter(WAITS), 0
@@ -120,7 +120,7 @@ class Fetching:
                 wait, reason = next(waits, None), self._said(error)
                 if wait is None:
                     raise _Refused(f"{reason}; {len(WAITS) + 1} attempts") from error
-                self._bar.set_postfix_str(f"{reason}; trying again")
+                self._bar.set_postfix_str(f"{reason}; retrying")
                 time.sleep(wait)
 
     def _attempt(self, url: str) -> None:
@@ -161,7 +161,7 @@ class Fetching:
         first = response.read1(_PIECE)
         if not first or not _ZIP.startswith(first[:4]):
             kind = _plain(response.headers.get_content_type())
-            raise _Refused(f"gave no zip file but {kind} that begins with {first[:40]!r}")
+            raise _Refused(f"sent not a zip file but {kind} that begins with {first[:40]!r}")
         self._check_space(total)
         etag, modified = response.headers.get("ETag"), response.headers.get("Last-Modified")
         self.part.begin({"url": url, "etag": etag, "modified": modified, "bytes": total})
@@ -183,7 +183,7 @@ class Fetching:
             expected = f"bytes {part.size}-.../{'...' if known is None else known}"
             part.remove()
             if fits:
-                raise _Broken("has another file than before")
+                raise _Broken("has a different file than before")
             raise _Broken(f"answered with Content-Range {_plain(said)!r}, expected {expected}")
         self._check_space(total)
         if known is None:
@@ -193,7 +193,7 @@ class Fetching:
         folder = self.part.path.parent
         needed, free = (total or 0) - self.part.size, shutil.disk_usage(folder).free
         if needed > free:
-            raise OutputError(f"{needed} bytes are to come, and {folder} has {free} left; choose another --out")
+            raise OutputError(f"{needed} bytes remain to come, and {folder} has {free} free; choose a different --out")
 
     def _copy(self, response: HTTPResponse, data: bytes) -> None:
         part, bar = self.part, self._bar
@@ -207,19 +207,19 @@ class Fetching:
                 bar.update(len(data))
                 if part.size > self._most:
                     part.remove()
-                    raise _Refused(f"sent more than the {self._most} bytes expected at most")
+                    raise _Refused(f"sent more than {self._most} bytes, the most expected")
                 left = _PIECE if total is None else total - part.size
                 if not left or not (data := response.read1(min(left, _PIECE))):
                     break
         if total is None:
             part.set({**part.of, "bytes": part.size})
         elif part.size < total:
-            raise _Broken(f"closed after {part.size} of {total} bytes")
+            raise _Broken(f"closed the connection after {part.size} of {total} bytes")
 
     def _said(self, error: Exception) -> str:
         reason = error.reason if isinstance(error, URLError) else error
         if isinstance(reason, TimeoutError):
-            return f"nothing came for {self._timeout:g} s"
+            return f"sent nothing for {self._timeout:g} s"
         return _plain(getattr(reason, "strerror", None) or reason) or type(reason).__name__
 
 

@@ -90,4 +90,4 @@ class Part:
 
     def _unwritable(self, error: OSError) -> OutputError:
         reason = error.strerror or error
-        return OutputError(f"cannot write {self.path}: {reason}; free some space or choose another --out")
+        return OutputError(f"cannot write {self.path}: {reason}; free some space or choose a different --out")

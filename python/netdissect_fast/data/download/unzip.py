@@ -77,7 +77,7 @@ class _Directory(io.FileIO):
             raise zipfile.BadZipFile(f"its directory has {size} bytes, too many for {self.most} members")
         data = super().read(-1 if size is None else size)
         if self.most is not None and data.count(b"PK\1\2") > self.most:  # each begins so
-            raise zipfile.BadZipFile(f"it has more than the {self.most} members expected at most")
+            raise zipfile.BadZipFile(f"it has more than {self.most} members, the most expected")
         return data
 
 
@@ -122,13 +122,13 @@ def _parts(path: Path, info: zipfile.ZipInfo) -> list[str]:
     elif not written.isprintable() or not name.isprintable():
         reason = "has a NUL or another control character in its name"
     elif name.startswith("/") or ":" in name:
-        reason = "has an absolute path, or a drive letter"
+        reason = "has an absolute path or a drive letter"
     elif ".." in parts:
-        reason = "leads out of the folder by .."
+        reason = "leads out of the folder through .."
     elif len(parts) > _DEPTH:
         reason = f"lies more than {_DEPTH} folders deep"
     elif any(part in ("", ".") or part[-1] in ". " for part in parts):
-        reason = "has a path that not all systems can have: with an empty part, or one ending in a dot or a blank"
+        reason = "has a path that some systems do not allow: an empty part, or one ending in a dot or a space"
     elif kind not in (0, stat.S_IFREG, stat.S_IFDIR):
         reason = "is a link or a device; only files and folders are expected"
     elif info.flag_bits & 0x41:
@@ -152,14 +152,14 @@ def _check_distinct(path: Path, members: list[tuple[list[str], zipfile.ZipInfo]]
     for parts, info in members:
         key = unicodedata.normalize("NFC", unicodedata.normalize("NFD", "/".join(parts)).casefold())
         if key in named:
-            raise _refused(path, info.filename, f"has the name of another: {named[key]!a}, on some systems or all")
+            raise _refused(path, info.filename, f"has the same name as another, {named[key]!a}, on some systems or all")
         named[key] = info.filename
         keys.append(key)
         parents = key.split("/")[: None if info.is_dir() else -1]
         folders.update("/".join(parents[:depth]) for depth in range(1, len(parents) + 1))
     for key, (_, info) in zip(keys, members, strict=True):
         if not info.is_dir() and key in folders:
-            raise _refused(path, info.filename, "is a file, and a folder too")
+            raise _refused(path, info.filename, "is both a file and a folder")
 
 
 def _check_sizes(path: Path, folder: Path, infos: list[zipfile.ZipInfo], most_bytes: int) -> None:
@@ -168,11 +168,11 @@ def _check_sizes(path: Path, folder: Path, infos: list[zipfile.ZipInfo], most_by
         total += info.file_size
         needed += -(-info.file_size // _BLOCK) * _BLOCK
         if total > most_bytes:
-            raise _refused(path, info.filename, f"makes the whole larger than the {most_bytes} bytes expected at most")
+            raise _refused(path, info.filename, f"makes the total larger than {most_bytes} bytes, the most expected")
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise OutputError(
-            f"unpacking {path} takes {needed} bytes, and {folder.parent} has {free} left; choose another --out"
+            f"unpacking {path} takes {needed} bytes, and {folder.parent} has {free} free; choose a different --out"
         )
 
 
@@ -186,7 +186,7 @@ def _write(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo, target: 
                 break
             file.write(data)
     if written != info.file_size:
-        reason = f"has {'more' if written > info.file_size else 'fewer'} bytes than the {info.file_size} it should have"
+        reason = f"has {'more' if written > info.file_size else 'fewer'} bytes than the {info.file_size} it declares"
         raise _refused(path, info.filename, reason)
     return written
 

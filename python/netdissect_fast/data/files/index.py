@@ -110,7 +110,7 @@ def _size(
         if h is None or w is None:
             return None
         if not possible_size(h, w):
-            raise table.error(line, f"{height}, {width} must give {SIZES}, got {h} by {w}")
+            raise table.error(line, f"{height} and {width} must amount to {SIZES}, got {h} by {w}")
     except DataError as error:
         keep(error, faults)
         return None
@@ -142,4 +142,4 @@ def _check_path(table: Table, line: int, column: str, path: str) -> None:
     if not path:
         raise table.error(line, f"{column}: expected a path under images/, got an empty cell")
     if not is_below(path):
-        raise DataError(table.path, f"{column}: {path[:80]!r} leads out of images/; paths must stay below it", line)
+        raise DataError(table.path, f"{column}: {path[:80]!r} leads out of images/; paths must stay inside it", line)

@@ -65,7 +65,7 @@ def read_image(path: str, size: tuple[int, int] | None) -> Image:
     try:
         data = read_bytes(path, MAX_BYTES)
         if data.startswith(b"\xff\xd8") and (scans := data.count(b"\xff\xda")) > MAX_SCANS:
-            raise DataError(path, f"is a JPEG of {scans} scans, more than the {MAX_SCANS} expected at most")
+            raise DataError(path, f"is a JPEG with {scans} scans; expected at most {MAX_SCANS}")
         with Image.open(io.BytesIO(data), formats=("JPEG", "PNG")) as image:
             found = image.height, image.width
             if size is not None and found != size:

@@ -107,7 +107,7 @@ def _pair(name: Name, category: str) -> tuple[str, str] | None:
     """(category, concept); None for no concept."""
     pair = name if isinstance(name, tuple) else (category, name)
     if len(pair) != 2 or not isinstance(pair[0], str) or not isinstance(pair[1], str | None):
-        raise ArgumentError(f"a name must be a concept's or (category, concept), got {name!r}")
+        raise ArgumentError(f"a name must be a concept or (category, concept), got {name!r}")
     if UNUSABLE.search("".join(filter(None, pair))):
         raise ArgumentError(f"a name must be text without control characters, got {name!r}")
     return None if pair[1] in _NO_CONCEPT else (pair[0], str(pair[1]))

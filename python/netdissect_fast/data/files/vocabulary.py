@@ -50,7 +50,7 @@ def read_categories(path: Path, faults: list[DataError] | None = None) -> tuple[
         else:
             names.append(name)
     if not names:
-        raise DataError(path, "lists no category")
+        raise DataError(path, "lists no categories")
     return tuple(names)
 
 
@@ -90,7 +90,7 @@ def read_vocabulary(folder: Path, categories: tuple[str, ...], faults: list[Data
             names[number] = labels.text(cells, "name") or str(number)
             lines.append((line, number, labels.text(cells, "category")))
     if not names:
-        raise DataError(labels.path, "lists no concept")
+        raise DataError(labels.path, "lists no concepts")
     numbers = np.array(sorted(names), np.int64)
     row_of = {int(number): row for row, number in enumerate(numbers)}
     coverage = np.full((len(numbers), len(categories)), np.nan)
@@ -117,7 +117,7 @@ def _new_number(labels: Table, line: int, cells: list[str], names: dict[int, str
     if number and number > MAX_NUMBER:
         raise labels.error(line, f"number must be 1..{MAX_NUMBER} to fit a label map, got {number}")
     if number in names:
-        raise labels.error(line, f"number {number} is given to a second concept")
+        raise labels.error(line, f"number {number} is already used by another concept")
     return number
 
 
@@ -151,6 +151,7 @@ def _read_counts(
             match = _CATEGORY_COUNT.fullmatch(item)
             count = parse_integer((match[2] or "0").strip()) if match else None
             if not match or count is None:
-                keep(labels.error(line, f"category must read like material(36);object(3), got {item[:80]!r}"), faults)
+                reason = f"category must be written like material(36);object(3), got {item[:80]!r}"
+                keep(labels.error(line, reason), faults)
             elif match[1].strip() in categories:
                 coverage[row_of[number], categories.index(match[1].strip())] = count

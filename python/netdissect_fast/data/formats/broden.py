@@ -147,7 +147,7 @@ class Broden:
             splits = sorted({row.split for row in read_index(path, (), faults=[])})
             if splits:
                 raise ArgumentError(f"{path} has no row of split {self.split!r}; it has {', '.join(splits)}")
-            raise DataError(path, "lists no image: the data set is empty")
+            raise DataError(path, "lists no images: the data set is empty")
         for column, category in unlabelled.items():
             if asked or any(row.cells[column] for row in rows):
                 reason = f"category {category} has no label: no concept is assigned to it here or in c_{category}.csv"

@@ -62,7 +62,7 @@ class Preprocess:
             other = 255 if self.value_range == 1 else 1
             raise ArgumentError(
                 f"preprocess: mean {mean} does not fit value_range={self.value_range}; "
-                f"give value_range={other}, or the mean in units of {self.value_range}"
+                f"pass value_range={other}, or the mean in units of {self.value_range}"
             )
         for name, value in (("size", _pair(self.size)), ("mean", mean), ("std", std)):
             object.__setattr__(self, name, value)
@@ -114,7 +114,7 @@ def from_model(model: nn.Module) -> Preprocess:
         # a network that normalises its input itself holds mean and std as tensors: those are not meant
         if all(isinstance(getattr(holder, name, None), Sequence | int) for name in ("input_size", "mean", "std")):
             return from_config(holder)
-    raise ArgumentError(f"the model does not say how its images are prepared; give {_EXAMPLE}")
+    raise ArgumentError(f"the model does not say how its images are preprocessed; pass {_EXAMPLE}")
 
 
 def from_config(config: Any) -> Preprocess:
@@ -128,7 +128,7 @@ def from_config(config: Any) -> Preprocess:
         size = [size[key] for key in ("height", "width", "shortest_edge") if key in size]
     size = [size] if isinstance(size, int) else list(size or ())
     if len(size) not in (1, 2, 3) or not all(isinstance(n, int) for n in size):
-        raise ArgumentError(f"the model's configuration gives no usable input size: {size}; give {_EXAMPLE}")
+        raise ArgumentError(f"the model's configuration has no usable input size: {size}; pass {_EXAMPLE}")
     grey = len(size) == 3 and size[0] == 1
     limits = _field(config, "value_range", "input_range")
     white = max(limits) if isinstance(limits, Sequence) else limits

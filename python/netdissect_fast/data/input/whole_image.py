@@ -48,7 +48,7 @@ def check_sees_whole_image(
             again = _apply(preprocess, _noise(size))
             if again.shape != first.shape or np.abs(again - first).max() > 1e-3 * np.ptp(first):
                 raise ArgumentError(
-                    "preprocess gives another result each time for the same picture; leave out random changes"
+                    "preprocess returns a different result each time for the same picture; remove random transforms"
                 )
         shape = first.shape[1:]
         problems = _bars(first) or [p for axis in (0, 1) for p in _axis(preprocess, size, axis, shape[axis])]
@@ -56,7 +56,7 @@ def check_sees_whole_image(
             raise ArgumentError(
                 f"preprocess does not show the network the whole picture: of a picture {size[0]}x{size[1]}, "
                 f"{', '.join(problems)}. Labels would be misplaced; resize the whole picture instead, as "
-                f"preprocess=nd.Preprocess({shape}, mean, std) does, or give crop='allow'"
+                f"preprocess=nd.Preprocess({shape}, mean, std) does, or pass crop='allow'"
             )
 
 
@@ -74,7 +74,7 @@ def as_input(result: Any) -> Tensor:
     if result.ndim != 3 or result.shape[0] not in (1, 3) or 0 in result.shape:
         hint = ""
         if result.ndim == 4:
-            hint = "; leave out the batch axis"
+            hint = "; remove the batch axis"
         elif result.ndim == 3 and result.shape[2] in (1, 3):
             hint = "; channels come first: permute(2, 0, 1)"
         raise ArgumentError(f"{expected}, got a tensor {list(result.shape)}{hint}")
@@ -96,7 +96,7 @@ def _apply(preprocess: Callable[[Image], Any], pixels: Array) -> Float64Array:
         ) from error
     values: Float64Array = as_input(result).cpu().numpy().astype(np.float64)
     if not np.isfinite(values).all():
-        raise ArgumentError("preprocess gives NaN or infinite values; is a std 0?")
+        raise ArgumentError("preprocess returns NaN or infinite values; is a std 0?")
     return values
 
 
@@ -151,7 +151,7 @@ def _axis(preprocess: Callable[[Image], Any], size: tuple[int, int], axis: int, 
     misfit = np.abs(scale * source + shift - target).max() * pixels
     if scale <= 0 or misfit > 2:
         what = "mirrored" if scale < 0 and misfit <= 2 else "turned or warped"
-        raise ArgumentError(f"preprocess gives pictures that are {what} between {first} and {last}; only resize them")
+        raise ArgumentError(f"preprocess returns pictures {what} between {first} and {last}; only resize them")
     borders = (-shift / scale, 1 - (1 - shift) / scale)  # parts of the picture beyond the result's edges
     problems = []
     for name, lost in zip((first, last), borders, strict=True):

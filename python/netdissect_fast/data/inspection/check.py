@@ -77,7 +77,7 @@ def check(
     faults: list[DataError] = []
     opened = data if not isinstance(data, str | os.PathLike) else _opened(data, split, categories, label_size, faults)
     if opened is None:
-        return Checked(_ordered(faults), ("no image was read: mend what is above first",), 0, 0)
+        return Checked(_ordered(faults), ("no image was read: fix the faults above first",), 0, 0)
     broden = opened if isinstance(opened, Broden) else None
     if broden is not None:
         _add_repeated(broden, faults)
@@ -153,8 +153,8 @@ def _unused(data: ConceptDataset, numbers: set[int], sound: bool) -> Iterator[st
     both = zip(vocabulary.numbers.tolist(), vocabulary.names, strict=True)
     unused = [f"{name} ({number})" for number, name in both if number not in numbers]
     if unused:
-        image = "image" if sound else "image that can be read"
-        yield f"{len(unused):,} of {len(vocabulary):,} concepts are in no {image}: {_some(unused)}"
+        image = "image" if sound else "readable image"
+        yield f"{len(unused):,} of {len(vocabulary):,} concepts occur in no {image}: {_some(unused)}"
 
 
 def _unnamed(data: Broden) -> Iterator[str]:

@@ -79,10 +79,10 @@ def column_of(vocabulary: Vocabulary, concept: str | int) -> int:
             return columns[0]
         if columns:
             which = ", ".join(f"{full[column]} (number {numbers[column]})" for column in columns)
-            raise ArgumentError(f"{text!r} may be any of {which}: say category:name, or the number")
+            raise ArgumentError(f"{text!r} may be any of {which}: use category:name, or the number")
     close = difflib.get_close_matches(text[:200], [*vocabulary.names, *full], 5, 0.6)
     hint = f"; the closest are {', '.join(dict.fromkeys(close))}" if close else ""
-    raise ArgumentError(f"there is no concept {text[:200]!r} among {len(vocabulary)}{hint}")
+    raise ArgumentError(f"there is no concept {text[:200]!r} among the {len(vocabulary)}{hint}")
 
 
 def full_name(vocabulary: Vocabulary, column: int) -> str:

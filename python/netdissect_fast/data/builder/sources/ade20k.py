@@ -88,7 +88,8 @@ class Ade20k2016(AdePhotographs):
         images = [f"{_below_images(folder)}{file}" for folder, file in zip(folders, files, strict=True)]
         for number, image in enumerate(images, 1):
             if not is_below(image):
-                raise DataError(table, f"image {number}: {image[:80]!r} leads out of images/; paths must stay below it")
+                reason = f"image {number}: {image[:80]!r} leads out of images/; paths must stay inside it"
+                raise DataError(table, reason)
         super().__init__([table], root / "images", images, scenes)
         self._names = {
             number: concept_names(names, ",") for number, names in enumerate(index["objectnames"].texts(), 1)
@@ -114,7 +115,7 @@ def _classes(path: str, size: tuple[int, int], names: Container[int], where: str
     """The classes in a mask [H, W]: tens of red, then green. Blue tells instances apart."""
     pixels = read_mask(path, size)
     if pixels.ndim != 3:
-        raise DataError(path, "expected an RGB PNG (class = red // 10 * 256 + green), got one of grey or a palette")
+        raise DataError(path, "expected an RGB PNG (class = red // 10 * 256 + green), got greyscale or a palette")
     numbers: Uint16Array = _TENS[pixels[..., 0]]
     numbers += pixels[..., 1]
     check_named(path, numbers, names, where)

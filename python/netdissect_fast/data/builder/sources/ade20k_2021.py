@@ -73,7 +73,7 @@ def _names(path: str) -> dict[int, tuple[str, ...]]:
             continue
         if type(number) is not int or not 0 <= number <= MAX_NUMBER or not isinstance(name, str):
             raise DataError(
-                path, f"annotation.object[{place}]: expected name, a text, and name_ndx, an integer 0..{MAX_NUMBER}"
+                path, f"annotation.object[{place}]: expected name, a string, and name_ndx, an integer 0..{MAX_NUMBER}"
             )
         names.setdefault(number, concept_names(name, ","))
     return names
@@ -90,4 +90,4 @@ def _read(path: str) -> Any:
     except json.JSONDecodeError as error:
         raise DataError(path, f"is not JSON: {shortened(error.msg)}", error.lineno) from error
     except (ValueError, RecursionError) as error:
-        raise DataError(path, f"is not JSON that can be read: {shortened(error)}") from error
+        raise DataError(path, f"is not readable JSON: {shortened(error)}") from error

@@ -27,9 +27,9 @@ class Dtd(Photographs):
         for line, text in read_lines(table):
             image, *names = text.split()
             if not is_below(image):
-                raise DataError(table, f"{image[:80]!r} leads out of images/; paths must stay below it", line)
+                raise DataError(table, f"{image[:80]!r} leads out of images/; paths must stay inside it", line)
             if not names:
-                raise DataError(table, "expected a path and the names of textures after it", line)
+                raise DataError(table, "expected a path followed by the names of textures", line)
             images.append(image)
             textures.append(tuple(dict.fromkeys(names)))
         super().__init__([table], folder / "images", images)

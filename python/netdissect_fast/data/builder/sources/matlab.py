@@ -86,7 +86,7 @@ class Matlab:
     def _sized(self, size: tuple[int, int]) -> Array:
         if not isinstance(self.value, np.ndarray) or self.value.shape != size:
             got = " x ".join(map(str, getattr(self.value, "shape", ())))
-            raise self.error(f"expected {size[0]} x {size[1]} (height x width) as the photograph has, got {got}")
+            raise self.error(f"expected {size[0]} x {size[1]} (height x width), like the photograph, got {got}")
         return self.value
 
     def _numbers(self, value: Array) -> Uint16Array:
@@ -94,7 +94,7 @@ class Matlab:
             value.dtype in (np.bool_, np.uint8, np.uint16)
             or (np.all((value >= 0) & (value <= MAX_NUMBER)) and np.all(value == np.floor(value)))
         ):
-            raise self.error(f"expected whole numbers, 0 to {MAX_NUMBER}")
+            raise self.error(f"expected whole numbers from 0 to {MAX_NUMBER}")
         return value.astype(np.uint16, order="C")
 
 
@@ -140,7 +140,7 @@ def _inflated(path: str, limit: int) -> tuple[bytes, str]:
             piece = data[start:end]
         limit -= len(piece)
         if limit < 0:
-            raise DataError(path, "inflates to more than expected at most")
+            raise DataError(path, "inflates to more bytes than expected at most")
         pieces.append(piece)
         start = end
     return b"".join(pieces), order
@@ -171,10 +171,10 @@ def _check_matrix(data: bytes, tag: struct.Struct, body: int, end: int, depth: i
     if kind not in (_CELL, _STRUCT):
         raise ValueError("it holds an object or a function; only numbers, text, cells and structs are read")
     if depth == MAX_DEPTH:
-        raise ValueError(f"more than {MAX_DEPTH} cells and structs lie in each other")
+        raise ValueError(f"cells and structs are nested more than {MAX_DEPTH} deep")
     kind, size = tag.unpack_from(data, body + 16)
     if kind >> 16 or size > _MAX_LENGTHS:  # one number kept in the tag itself is not how many cells are counted
-        raise ValueError("it has cells in one dimension, or in too many")
+        raise ValueError("it has cells in one dimension, or in too many dimensions")
     lengths = struct.unpack_from(f"{tag.format[0]}{size // 4}I", data, body + 24)
     if math.prod(lengths) > max(_check(data, tag, body, end, depth + 1), 1):
-        raise ValueError(f"it says that it has {' x '.join(map(str, lengths))} cells, and has fewer")
+        raise ValueError(f"it claims {' x '.join(map(str, lengths))} cells but has fewer")

@@ -39,7 +39,7 @@ class OpenSurfaces(Photographs):
         for line, cells in table.rows:
             number = _integer(table, line, cells, "red_color")
             if not 1 <= number <= 255 or number in self._names:
-                raise table.error(line, f"red_color must be 1..255, another in each line, got {number}")
+                raise table.error(line, f"red_color must be 1..255, different in each line, got {number}")
             name = table.text(cells, "substance_name").replace(" - ", "-").lower()
             self._names[number] = concept_names(name, "/")
 
@@ -48,7 +48,7 @@ class OpenSurfaces(Photographs):
         path = locate(*self._label_files(index)[0])
         pixels = read_mask(path)
         if pixels.ndim != 3:
-            raise DataError(path, "expected an RGB PNG (material = red), got one of grey or a palette")
+            raise DataError(path, "expected an RGB PNG (material = red), got greyscale or a palette")
         materials = pixels[..., 0].copy()
         check_named(path, materials, self._names, SUBSTANCES)
         return Annotation({"material": materials}, names={"material": self._names})

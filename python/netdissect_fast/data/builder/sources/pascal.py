@@ -79,6 +79,6 @@ def _read_labels(path: Path) -> dict[int, tuple[str, ...]]:
     for line, text in read_lines(path):
         match = _LABEL.fullmatch(text)
         if match is None or int(match[1]) > MAX_NUMBER or int(match[1]) in names:
-            raise DataError(path, f"expected 'number: name', another number in each line, got {text[:80]!r}", line)
+            raise DataError(path, f"expected 'number: name', a different number in each line, got {text[:80]!r}", line)
         names[int(match[1])] = ("-" if match[2] == "unknown" else match[2].replace("aeroplane", "airplane"),)
     return names

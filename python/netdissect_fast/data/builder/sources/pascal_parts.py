@@ -53,7 +53,7 @@ def read_part_names(path: Path) -> PartNames:
         elif match := _LOOP.fullmatch(text):
             repeats = int(match[1])
             if repeats > MAX_REPEATS:
-                raise DataError(path, f"expected at most {MAX_REPEATS} parts of one name", line)
+                raise DataError(path, f"expected at most {MAX_REPEATS} parts with one name", line)
         elif match := _KEYS.fullmatch(text):
             keys = int(match[1])
         elif match := _COPY.fullmatch(text):
@@ -64,7 +64,7 @@ def read_part_names(path: Path) -> PartNames:
         elif not _OTHER.fullmatch(text):
             raise DataError(path, f"expected lines as in Pascal-Part's part2ind.m, got {text[:80]!r}", line)
     if not names:
-        raise DataError(path, "lists no part")
+        raise DataError(path, "lists no parts")
     return names
 
 

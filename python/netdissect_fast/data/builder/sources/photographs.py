@@ -34,7 +34,7 @@ class Photographs:
     def __init__(self, tables: Iterable[Path], photos: Path, images: list[str]) -> None:
         self._tables, self._photos, self._images = tuple(tables), os.path.realpath(photos), images
         if not images:
-            raise DataError(self._tables[0] if self._tables else photos, "lists no image")
+            raise DataError(self._tables[0] if self._tables else photos, "lists no images")
 
     def __len__(self) -> int:
         return len(self._images)
@@ -88,7 +88,7 @@ def find_folder(path: str | os.PathLike[str], marker: str, places: Iterable[str]
     folder = look_for(path, marker, places)
     if folder is None:
         if not Path(path).is_dir():
-            raise DataError(path, f"is not a folder; expected that of {what}")
+            raise DataError(path, f"is not a folder; expected the folder of {what}")
         raise DataError(path, f"is not {what}: there is no {marker} in it, nor in {', '.join(places)} below it")
     return folder
 
@@ -110,7 +110,7 @@ def check_named(path: str, numbers: Array, names: Container[int], where: str) ->
     found = [int(flat[0]), *np.unique(flat[1:][flat[1:] != flat[:-1]]).tolist()]  # regions are large: few begin
     unknown = [number for number in found if number and number not in names]
     if unknown:
-        raise DataError(path, f"has the number {unknown[0]}, for which {shortened(where)} has no name")
+        raise DataError(path, f"has the number {unknown[0]}, which has no name in {shortened(where)}")
 
 
 def concept_names(text: str, separator: str) -> tuple[str, ...]:
