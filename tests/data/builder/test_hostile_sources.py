@@ -116,12 +116,7 @@ TABLES: list[tuple[str, str, Change, int | None, str]] = [  # set, file, what is
 ]
 ANNOTATIONS: list[tuple[str, str, Change, str]] = [  # of the first image
     ("ade", SEG, Path.unlink, "does not exist"),
-    (
-        "ade",
-        SEG,
-        lambda file: write_classes(file, np.full(SIZE, 301)),
-        "the number 301, which has no name in index_ade20k.mat",
-    ),
+    ("ade", SEG, lambda file: write_classes(file, np.full(SIZE, 301)), "number 301, which has no name in index_ade20k"),
     ("ade", SEG, image(np.zeros(SIZE)), "expected an RGB PNG"),
     ("ade", SEG, lambda file: write_classes(file, np.ones((11, 16), int)), "expected 12 x 16 pixels"),
     ("ade", "**/*_parts_1.png", text("x"), "is not a PNG file"),
@@ -136,12 +131,7 @@ ANNOTATIONS: list[tuple[str, str, Change, str]] = [  # of the first image
     ("2021", "**/*.json", objects([{"name": "a", "name_ndx": 1 << 70}]), r"annotation.object\[0\]: expected name"),
     ("2021", "**/*.json", objects([{"name": ["a"], "name_ndx": 1}]), r"annotation.object\[0\]: expected name"),
     ("os", "photos-labels/100.png", Path.unlink, "does not exist"),
-    (
-        "os",
-        "photos-labels/100.png",
-        image(np.full((9, 9, 3), 77)),
-        "the number 77, which has no name in label-substance",
-    ),
+    ("os", "photos-labels/100.png", image(np.full((9, 9, 3), 77)), "number 77, which has no name in label-subst"),
     ("os", "photos-labels/100.png", image(np.zeros(SIZE)), "expected an RGB PNG"),
     ("pascal", CONTEXT, Path.unlink, "does not exist"),
     (

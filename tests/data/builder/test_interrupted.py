@@ -203,7 +203,7 @@ def test_what_left_broken_images_out_does_not_go_on_as_if_it_had_not(begun: Path
         Calls(patch, Extractor, "_extract", 6)
         with pytest.raises(Stopped):
             build(broken, tmp_path / "out", size=8, strict=False, **EASY)
-    with pytest.raises(ResumeMismatch, match="different settings [(]strict[)]"):
+    with pytest.raises(ResumeMismatch, match=r"different settings [(]strict[)]"):
         build(broken, tmp_path / "out", size=8, **EASY)
     with pytest.warns(DataWarning, match="broken images skipped: 1"):  # the other was read before it broke
         built = build(broken, tmp_path / "out", size=8, strict=False, **EASY)
@@ -247,7 +247,7 @@ def test_what_a_killed_build_may_leave(
 
 def test_settings_that_are_no_settings(begun: Path, tmp_path: Path) -> None:
     (begun / "settings.json").write_text("[1, 2]")
-    with pytest.raises(ResumeMismatch, match="different settings [(]format, version"):
+    with pytest.raises(ResumeMismatch, match=r"different settings [(]format, version"):
         build(SOURCES, tmp_path / "out", size=8, **EASY)
 
 

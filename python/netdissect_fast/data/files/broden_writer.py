@@ -22,9 +22,9 @@ from .vocabulary import can_be_category
 class Concept:
     """A row of label.csv.
 
-    images    by category: images that have it
-    coverage  by category: pixels that carry it, in parts of their image, summed over images
-    synonyms  other names that it goes by
+    images    by category: number of images that have it
+    coverage  by category: fraction of an image's pixels that carry it, summed over images
+    synonyms  other names of it
     """
 
     number: int
@@ -35,7 +35,7 @@ class Concept:
 
 
 def write_concepts(folder: Path, concepts: Sequence[Concept]) -> list[str]:
-    """Write label.csv, category.csv and c_*.csv; gives the categories, in the order of their smallest numbers."""
+    """Write label.csv, category.csv and c_*.csv; return the categories, in the order of their smallest numbers."""
     write_table(
         folder / "label.csv",
         ("number", "name", "category", "frequency", "coverage", "syns"),
@@ -77,13 +77,13 @@ def write_concepts(folder: Path, concepts: Sequence[Concept]) -> list[str]:
 
 
 def require_category(name: str, where: str) -> None:
-    """Raise ArgumentError where a name cannot be a category's: it is a column, and part of the names of files."""
+    """Raise ArgumentError if a name cannot be a category's: it becomes a column, and part of file names."""
     if name in FIXED_COLUMNS or not can_be_category(name):
         raise ArgumentError(f"{where}: {name[:80]!r} cannot be the name of a category in Broden's format: rename it")
 
 
 def write_table(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Write a csv file, lines ending in a newline alone."""
+    """Write a csv file whose lines end in a newline only."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(header)

@@ -1,4 +1,4 @@
-"""Broden's index.csv: one row an image, with its label files and whole-image labels."""
+"""Reads Broden's index.csv: one row per image, with its label files and whole-image labels."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .pictures import SIZES, is_below, possible_size
 
 FIXED_COLUMNS = ("image", "split", "ih", "iw", "sh", "sw")
 
-Cell: TypeAlias = tuple[str | int, ...]  # paths of label maps, numbers of whole-image labels; 0 left out
+Cell: TypeAlias = tuple[str | int, ...]  # paths of label maps, numbers of whole-image labels; 0 omitted
 
 
 class Row(NamedTuple):
@@ -23,9 +23,9 @@ class Row(NamedTuple):
     line        of index.csv, 1-based
     image       path under images/, with / between folders
     split       train or val
-    size        (height, width) of the image; None where blank
-    label_size  (Y, X) of its label maps; None where blank
-    cells       one a category asked for; empty where the image has no data
+    size        (height, width) of the image; None if blank
+    label_size  (Y, X) of its label maps; None if blank
+    cells       one per requested category; empty if the image has no data
     """
 
     line: int
@@ -53,12 +53,12 @@ def read_index(
     optional: Sequence[str] = (),
     faults: list[DataError] | None = None,
 ) -> list[Row]:
-    """Read index.csv alone: no other file is opened.
+    """Read index.csv only: no other file is opened.
 
-    ``categories`` names the columns to read (default: every column after the six fixed ones), of which the
+    ``categories`` names the columns to read (default: every column except the six fixed ones), of which the
     ``optional`` may be missing, and ``split`` the rows. Raises DataError with the line for a malformed row or
-    a path that leads out of images/; where ``faults`` is given it is added to them, and what it is about is
-    blank in its row.
+    a path that leads out of images/; if ``faults`` is given, the error is appended to it instead and the
+    faulty value is blank in its row.
     """
     required = [name for name in categories or () if name not in optional]
     table = read_table(Path(path), (*FIXED_COLUMNS, *required), faults)
@@ -85,7 +85,7 @@ def read_index(
         if size is None:
             found = len(faults or ())
             size = (_size(table, line, values, "ih", "iw", faults), _size(table, line, values, "sh", "sw", faults))
-            if len(faults or ()) == found:  # else the next such row is at fault too
+            if len(faults or ()) == found:  # else the next such row must be reported too
                 sizes[written] = size
         row = []
         for name, column in columns:
@@ -118,7 +118,7 @@ def _size(
 
 
 def _cell(table: Table, line: int, column: str, text: str) -> Cell:
-    if text.endswith(".png") and ";" not in text:  # as most are
+    if text.endswith(".png") and ";" not in text:  # most are
         _check_path(table, line, column, text := text.strip())
         return (text,)
     items: list[str | int] = []
@@ -138,7 +138,7 @@ def _cell(table: Table, line: int, column: str, text: str) -> Cell:
 
 
 def _check_path(table: Table, line: int, column: str, path: str) -> None:
-    """Refuse by its text a path that is not below images/; links are checked when files are opened."""
+    """Refuse a path that by its text is not below images/; links are checked when files are opened."""
     if not path:
         raise table.error(line, f"{column}: expected a path under images/, got an empty cell")
     if not is_below(path):

@@ -1,4 +1,4 @@
-"""Label maps: their size, bringing them to it, and putting masks that overlap into few of them."""
+"""Label maps: their size, resizing them, and storing overlapping masks in few of them."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from ...errors import ArgumentError
 from ...types import Array, BoolArray, Int32Array
 from .pictures import SIZES, possible_size
 
-LabelSize: TypeAlias = int | tuple[int, int] | None  # pixels on a side, or (Y, X); None: as the masks are
+LabelSize: TypeAlias = int | tuple[int, int] | None  # pixels on a side, or (Y, X); None: the size of the masks
 
 
 def checked_label_size(size: LabelSize) -> tuple[int, int] | None:
-    """``label_size=`` of a data set as (Y, X); None for None. ArgumentError where it is not a size."""
+    """Return ``label_size=`` of a data set as (Y, X); None for None. ArgumentError if it is not a size."""
     if size is None:
         return None
     try:
@@ -30,7 +30,7 @@ def checked_label_size(size: LabelSize) -> tuple[int, int] | None:
 
 
 def resized(labels: Array, size: tuple[int, int] | None) -> Array:
-    """Labels [..., H, W] at ``size`` (Y, X): of each pixel, the label at its centre. None: as they are."""
+    """Return labels [..., H, W] at ``size`` (Y, X): each pixel gets the label at its centre. None: unchanged."""
     if size is None or labels.shape[-2:] == size:
         return labels
     rows, columns = (
@@ -41,7 +41,7 @@ def resized(labels: Array, size: tuple[int, int] | None) -> Array:
 
 
 def layered(masks: Iterable[tuple[int, BoolArray]], size: tuple[int, int]) -> Int32Array:
-    """Label maps int32 [L, Y, X] of concept numbers, from (number, mask [Y, X]): L > 1 only where masks overlap."""
+    """Return label maps int32 [L, Y, X] of concept numbers, from (number, mask [Y, X]): L > 1 only if masks overlap."""
     layers: list[Int32Array] = []
     for number, mask in masks:
         for layer in layers:

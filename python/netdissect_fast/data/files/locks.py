@@ -1,4 +1,4 @@
-"""A lock for data sets, which loader processes copy."""
+"""A lock for data sets, which are copied to loader processes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 
 class Lock:
-    """A lock that pickles, and that is free in a forked process: the thread that held it is not there."""
+    """A lock that pickles, and that is free in a forked process: the thread that held it does not exist there."""
 
     def __init__(self) -> None:
         self._process, self._lock = os.getpid(), threading.Lock()

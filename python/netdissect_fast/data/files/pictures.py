@@ -17,7 +17,7 @@ from ...types import Array, Int32Array
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-MAX_PIXELS = 1 << 26  # of one image: 8192 × 8192, far under what Pillow itself calls a bomb
+MAX_PIXELS = 1 << 26  # of one image: 8192 × 8192, far below what Pillow itself calls a bomb
 MAX_SIDE = 65535  # of an image or label map, as in JPEG
 MAX_BYTES = 1 << 28  # of one file
 MAX_SCANS = 100  # of a progressive JPEG; usually 10. Each is decoded in full, however few bytes it has
@@ -38,14 +38,14 @@ PHOTO_MODES = {"1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr"}
 
 
 def is_below(path: str) -> bool:
-    """Whether a path that a file gives stays below its folder, by its text; links are checked by ``locate``."""
+    """Return whether a path read from a file stays below its folder, by its text; ``locate`` checks links."""
     if path[:1] in ("", "/") or ":" in path[:2] or "\\" in path or "\0" in path:
         return False
     return ".." not in path or ".." not in path.split("/")
 
 
 def locate(folder: str, path: str) -> str:
-    """The real path of ``folder/path``; DataError where a link leads out of ``folder``, a real path."""
+    """Return the real path of ``folder/path``; DataError if a link leads out of ``folder``, a real path."""
     try:
         real = os.path.realpath(os.path.join(folder, path))  # noqa: PTH118 — three times as fast as pathlib
     except (OSError, ValueError) as error:
@@ -83,7 +83,7 @@ def read_image(path: str, size: tuple[int, int] | None) -> Image:
 
 
 def image_size(path: str) -> tuple[int, int]:
-    """(height, width) from the header of a photograph, which is not decoded."""
+    """Return (height, width) from the header of a photograph, which is not decoded."""
     from PIL import Image
 
     try:
@@ -110,9 +110,9 @@ def read_label_map(path: str, size: tuple[int, int] | None) -> Int32Array:
 
 
 def read_mask(path: str, size: tuple[int, int] | None = None) -> Array:
-    """Decode a PNG of labels to what its pixels hold.
+    """Decode a PNG of labels to the values of its pixels.
 
-    Greyscale values or palette indices, uint8 [Y, X] (uint16 where it has 16 bits), or colours, uint8 [Y, X, 3].
+    Greyscale values or palette indices, uint8 [Y, X] (uint16 if it has 16 bits), or colours, uint8 [Y, X, 3].
     ``size``: (Y, X) it must have, None for any. Raises DataError; header and size are checked first.
     """
     pixels = _decode(path, size, _MASKS, "PNG, greyscale or palette or 8-bit RGB, without transparency")
@@ -122,7 +122,7 @@ def read_mask(path: str, size: tuple[int, int] | None = None) -> Array:
 def _decode(
     path: str, size: tuple[int, int] | None, kinds: Mapping[tuple[int, int], tuple[str, ...]], what: str
 ) -> Array:
-    """The pixels of a PNG of certain ``kinds``, (depth, colour type) → Pillow's modes."""
+    """Return the pixels of a PNG of certain ``kinds``, (depth, colour type) → Pillow's modes."""
     from PIL import Image
 
     data = read_bytes(path, MAX_BYTES)
@@ -163,7 +163,7 @@ def _check_size(path: str, size: tuple[int, int]) -> None:
 
 
 def possible_size(height: int, width: int) -> bool:
-    """Whether an image or label map may be of this size."""
+    """Return whether an image or label map may have this size."""
     return min(height, width) > 0 and height * width <= MAX_PIXELS and max(height, width) <= MAX_SIDE
 
 

@@ -6,14 +6,14 @@ import hashlib
 
 
 def place_of(path: str, salt: str = "") -> float:
-    """Where in the order an image stands, 0 to 1: the first 64 bits of the MD5 of its path under images/.
+    """Return an image's place in the order, 0 to 1: the first 64 bits of the MD5 of its path under images/.
 
-    A ``salt``, put before the path, gives another order.
+    A ``salt``, put before the path, produces a different order.
     """
     digest = hashlib.md5((salt + path).encode(), usedforsecurity=False).digest()
     return int.from_bytes(digest[:8], "big") / 2**64
 
 
 def split_of(path: str, train: float = 0.7, salt: str = "") -> str:
-    """Train where the image's place is at most ``train``, else val."""
+    """Return "train" if the image's place is at most ``train``, else "val"."""
     return "train" if place_of(path, salt) <= train else "val"

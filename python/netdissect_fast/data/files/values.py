@@ -1,4 +1,4 @@
-"""The values that masks hold, and the concepts that these stand for."""
+"""The values in masks, and the concepts that they stand for."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ...errors import ArgumentError
 from ...types import Array, Int32Array
 from .vocabulary import MAX_NUMBER
 
-Name: TypeAlias = str | tuple[str, str] | None  # a concept, or (category, concept); None, "" and "-" are none
+Name: TypeAlias = str | tuple[str, str] | None  # a concept, or (category, concept); None, "" and "-": not a concept
 ValueNames: TypeAlias = Sequence[Name] | Mapping[int, Name] | Vocabulary
 
 UNUSABLE = re.compile("[\0-\x1f\ud800-\udfff]")  # in a name: control characters, halves of a UTF-16 pair
@@ -31,16 +31,16 @@ class UnknownValue(ValueError):
 
 
 class Values:
-    """Which concept each value stands for.
+    """The concept that each value stands for.
 
     names     of the values 0, 1, 2, …; or a dict {value: name}; or a Vocabulary, whose numbers are the values.
-              A name is a concept's, or (category, concept); values of one name are one concept. None, "" and "-":
-              the value is no concept
-    category  of concepts whose name gives none
+              A name is a concept, or (category, concept); values with one name are one concept. None, "" and "-":
+              the value is not a concept
+    category  of concepts whose name does not state one
 
-    Raises ArgumentError where names are none, or too many.
+    Raises ArgumentError if names are unusable, name no concept, or name too many.
 
-    vocabulary  the concepts: their numbers are the values, or one more where the value 0 is a concept, since 0 is never
+    vocabulary  the concepts: their numbers are the values, or one more if the value 0 is a concept, since 0 is never
                 a concept's number
     table       int32 [count + 1]: the number of each value, 0 for no concept; −1 for one without a name, and last
     """
@@ -56,12 +56,12 @@ class Values:
 
     @property
     def count(self) -> int:
-        """How many values there are: one more than the largest with a name."""
+        """The number of values: one more than the largest with a name."""
         return len(self.table) - 1
 
     def numbers(self, values: Array) -> Int32Array:
-        """Concept numbers int32 of integer ``values``, the same shape; 0: no concept. Raises UnknownValue."""
-        inside = np.clip(values, -1, self.count).astype(np.int64)  # −1 is the last too
+        """Return concept numbers int32 of integer ``values``, the same shape; 0: no concept. Raises UnknownValue."""
+        inside = np.clip(values, -1, self.count).astype(np.int64)  # −1 indexes the last too
         numbers: Int32Array = self.table[inside]
         if (numbers < 0).any():
             raise UnknownValue(int(values[numbers < 0].min()))
@@ -69,7 +69,7 @@ class Values:
 
 
 def _named(names: Sequence[Name] | Mapping[int, Name], category: str) -> tuple[Vocabulary, dict[int, int]]:
-    """The concepts, and the number of each value that has a name; 0 where that is none."""
+    """Return the concepts, and the number of each value that has a name; 0 if that is not a concept's."""
     if not isinstance(names, Sequence | Mapping) or isinstance(names, str):
         raise ArgumentError(f"names must be a list of names or a dict by value, got {names!r}")
     items = names.items() if isinstance(names, Mapping) else enumerate(names)
@@ -104,7 +104,7 @@ def _value(value: object) -> int:
 
 
 def _pair(name: Name, category: str) -> tuple[str, str] | None:
-    """(category, concept); None for no concept."""
+    """Return (category, concept); None for no concept."""
     pair = name if isinstance(name, tuple) else (category, name)
     if len(pair) != 2 or not isinstance(pair[0], str) or not isinstance(pair[1], str | None):
         raise ArgumentError(f"a name must be a concept or (category, concept), got {name!r}")

@@ -1,4 +1,4 @@
-"""Broden's category.csv, label.csv and c_*.csv: the concepts and the category that each belongs to."""
+"""Reads Broden's category.csv, label.csv and c_*.csv: the concepts and the category that each belongs to."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ...errors import ArgumentError, DataError
 from ...types import BoolArray, Float64Array
 
 MAX_NUMBER = 65535  # what R + 256·G can hold
-MAX_NAME = 200  # bytes of a category's name, which is also part of a file's name
+MAX_NAME = 200  # bytes of a category's name, which is also part of a file name
 
 _UNSAFE_NAME = re.compile('[/\\\\:;()"\0-\x1f\ud800-\udfff]|^[.]|^\\s|\\s$')
 _CATEGORY_COUNT = re.compile(r"([^()]*)(?:\(([^()]*)\))?")
@@ -30,12 +30,12 @@ class LabelTables:
 
 
 def can_be_category(name: str) -> bool:
-    """Whether a category can have this name, which is also part of files' names."""
+    """Return whether a category can have this name, which is also part of file names."""
     return bool(name) and not _UNSAFE_NAME.search(name) and len(name.encode()) <= MAX_NAME
 
 
 def read_categories(path: Path, faults: list[DataError] | None = None) -> tuple[str, ...]:
-    """Names of the categories, in the order of category.csv, which is the data set's order.
+    """Read the names of the categories, in the order of category.csv, which is the data set's order.
 
     ``faults``: as ``read_table`` takes them.
     """
@@ -55,7 +55,7 @@ def read_categories(path: Path, faults: list[DataError] | None = None) -> tuple[
 
 
 def keep_categories(known: tuple[str, ...], wanted: Sequence[str] | None) -> tuple[str, ...]:
-    """The categories asked for, in the data set's order; ArgumentError for one that it does not have."""
+    """Return the requested categories, in the data set's order; ArgumentError for one that it does not have."""
     if wanted is None:
         return known
     if isinstance(wanted, str):
@@ -71,9 +71,9 @@ def keep_categories(known: tuple[str, ...], wanted: Sequence[str] | None) -> tup
 def read_vocabulary(folder: Path, categories: tuple[str, ...], faults: list[DataError] | None = None) -> LabelTables:
     """Read label.csv and the c_*.csv files of the kept categories.
 
-    The primary category is the one with the largest coverage. Coverage by category stands only in the
-    c_*.csv files: where one of them is missing, the image counts in label.csv's ``category`` column, as
-    ``material(36);object(3)``, stand in for it in all categories, since the two cannot be compared.
+    The primary category is the one with the largest coverage. Coverage by category is only in the c_*.csv
+    files: if one of them is missing, the image counts in label.csv's ``category`` column, such as
+    ``material(36);object(3)``, replace it in all categories, since the two cannot be compared.
 
     ``faults``: as ``read_table`` takes them.
     """
@@ -101,7 +101,7 @@ def read_vocabulary(folder: Path, categories: tuple[str, ...], faults: list[Data
                 _read_coverage(file, row_of, coverage[:, column], faults)
             except DataError as error:
                 keep(error, faults)
-                coverage[:, column] = 0  # so that no more is said of it
+                coverage[:, column] = 0  # so that nothing more is reported about it
     elif "category" in labels.columns:
         _read_counts(labels, lines, row_of, categories, coverage, faults)
     else:

@@ -1,4 +1,4 @@
-"""What the network is given: pictures preprocessed whole, in batches, labels packed beside them.
+"""The network's input: whole pictures preprocessed in batches, with labels packed at the same time.
 
 Used by runs and experiments.
 """

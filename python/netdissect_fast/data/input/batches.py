@@ -1,4 +1,4 @@
-"""Batches of what a network is given, in order, through torch's DataLoader; labels packed beside them."""
+"""Batches of a network's inputs, in order, through torch's DataLoader; labels are packed at the same time."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ Preprocessing = Callable[[Any], "Tensor"]
 
 
 class _Inputs:
-    """What a loader worker runs: image number → what the network is given for it, or the error as a value.
+    """What a loader worker runs: image number → the network's input, or the error as a value.
 
-    Errors come back as values since DataLoader would rebuild them from their text alone.
+    Errors are returned as values because DataLoader would rebuild them from their text only.
     """
 
     def __init__(self, data: ConceptDataset, preprocess: Preprocessing | None) -> None:
@@ -83,7 +83,7 @@ def image_batches(
     preprocess  None: the data set's own inputs, tensors [B, ...]
     workers  loader processes that decode and preprocess; 0: this process
     span     first ≤ image < last; the first begins a batch. None: all images
-    Raises what an image or ``preprocess`` raised.
+    Raises what reading an image or ``preprocess`` raised.
     """
     import torch
     from torch.utils.data import DataLoader
@@ -104,7 +104,7 @@ def image_batches(
 
 
 def _one_ahead(batches: Iterator[Any]) -> Iterator[Any]:
-    """The same, each fetched by a thread while the one before is worked on."""
+    """Yield the same batches, each fetched by a thread while the previous one is processed."""
     with ThreadPoolExecutor(1, "netdissect_fast loader") as thread:
         coming = thread.submit(next, batches, None)
         while (batch := coming.result()) is not None:
@@ -115,10 +115,10 @@ def _one_ahead(batches: Iterator[Any]) -> Iterator[Any]:
 class LabelsAhead:
     """Packed labels of a data set, read or packed by a thread of its own while the network runs.
 
-    Used as a context: on the way out packing stops, with nothing half written.
+    Use it as a context manager: on exit packing stops, with nothing half written.
 
     cache, threads, progress   see ``packed_labels``
-    wanted                     False: they are not packed, and nobody will ``get`` them
+    wanted                     False: they are not packed, and ``get`` must not be called
     """
 
     def __init__(
@@ -135,7 +135,7 @@ class LabelsAhead:
         if wanted:
             stoppable = _Stoppable(data, self._stop)
             self._labels = self._thread.submit(packed_labels, stoppable, cache, threads, progress, stoppable.wait)
-        self._thread.shutdown(wait=False)  # it ends with its only work
+        self._thread.shutdown(wait=False)  # it ends with its only task
 
     def __enter__(self) -> LabelsAhead:
         return self
@@ -150,7 +150,7 @@ class LabelsAhead:
             self._labels.result()
 
     def get(self) -> PackedLabels:
-        """The labels of all images, waited for. Raises what ``packed_labels`` raises."""
+        """Wait for the labels of all images and return them. Raises what ``packed_labels`` raises."""
         return self._labels.result()
 
 

@@ -29,7 +29,7 @@ class Preprocess:
     ----------
     size :
         input of the network in pixels, (height, width) or one number for both. The picture is stretched to it
-        (bilinear, with antialiasing); one that has this size is left alone.
+        (bilinear, with antialiasing); one that already has this size is not resampled.
     mean, std :
         (x - mean) / std for each channel, in the order of ``channels`` and in units of ``value_range``; one
         number for all channels, None for 0 and 1.
@@ -38,8 +38,14 @@ class Preprocess:
     value_range :
         1 or 255: the value of white before mean and std.
 
-    Calling it with a PIL image of any mode gives a float32 tensor [3, height, width], or [1, height, width]
-    for ``"L"``. Raises ArgumentError for values that cannot be meant.
+    Calling it with a PIL image of any mode returns a float32 tensor [3, height, width], or [1, height, width]
+    for ``"L"``. Raises ArgumentError for implausible values.
+
+    >>> import netdissect_fast as nd
+    >>> from PIL import Image
+    >>> preprocess = nd.Preprocess((224, 192), mean=0.5, std=0.25)
+    >>> preprocess(Image.new("RGB", (640, 480))).shape
+    torch.Size([3, 224, 192])
     """
 
     size: int | tuple[int, int]
@@ -99,10 +105,10 @@ class Preprocess:
 def from_model(model: nn.Module) -> Preprocess:
     """Read how a network wants its images from the network itself.
 
-    Looked at, in this order: an attribute ``preprocess`` (a Preprocess, a dict, or the transforms of
-    torchvision weights), timm's ``pretrained_cfg`` or ``default_cfg``, and plain attributes ``input_size``,
-    ``mean`` and ``std`` (with ``channels`` and ``value_range``, or ``input_space`` and ``input_range``).
-    Raises ArgumentError, with the line to write, where there is none of these.
+    Tried in this order: an attribute ``preprocess`` (a Preprocess, a dict, or the transforms of torchvision
+    weights), timm's ``pretrained_cfg`` or ``default_cfg``, and plain attributes ``input_size``, ``mean`` and
+    ``std`` (with ``channels`` and ``value_range``, or ``input_space`` and ``input_range``). Raises
+    ArgumentError, with the line to write, if the network has none of these.
     """
     for holder in (model, getattr(model, "module", None), getattr(model, "_orig_mod", None)):
         for name in ("preprocess", "pretrained_cfg", "default_cfg"):
@@ -120,8 +126,8 @@ def from_model(model: nn.Module) -> Preprocess:
 def from_config(config: Any) -> Preprocess:
     """Read a Preprocess from a dict or an object's attributes, as found in timm, torchvision and others.
 
-    Only size, mean, std, channels and range are taken: the size of a centre crop is the input size, and the
-    whole picture is resized to it. Raises ArgumentError where the size is missing or a value cannot be used.
+    Only size, mean, std, channels and range are used: the size of a centre crop is the input size, and the
+    whole picture is resized to it. Raises ArgumentError if the size is missing or a value cannot be used.
     """
     size = _field(config, *_SIZES)
     if isinstance(size, Mapping):

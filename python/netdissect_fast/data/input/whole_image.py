@@ -1,9 +1,9 @@
-"""Whether a user's preprocessing shows the network the whole picture, each thing in its place.
+"""Checks that a user's preprocessing shows the network the whole picture, everything in its place.
 
 Labels are laid over the network's input as if the picture had only been resized. A crop, a border, a mirror
-image or a random augmentation would misplace every one of them in silence, so a callable is tried on test
-pictures first: edges are looked for where they must be. Only positions of edges are used, so any
-normalisation, channel order, interpolation and conversion to grey passes.
+image or a random augmentation would silently misplace all of them, so a callable is tried on test pictures
+first: their edges must end up where expected. Only positions of edges are used, so any normalisation, channel
+order, interpolation and conversion to grey passes.
 """
 
 from __future__ import annotations
@@ -61,9 +61,9 @@ def check_sees_whole_image(
 
 
 def as_input(result: Any) -> Tensor:
-    """Return what a preprocessing callable gave as a float32 tensor [C, H, W], C = 3 or 1.
+    """Convert the result of a preprocessing callable to a float32 tensor [C, H, W], C = 3 or 1.
 
-    ArgumentError where it is something else.
+    Raises ArgumentError if it is something else.
     """
     import torch
 
@@ -108,7 +108,7 @@ def _noise(size: tuple[int, int]) -> Array:
 
 
 def _bars(values: Float64Array) -> list[str]:
-    """Name the sides on which a picture full of noise got rows or columns of one value."""
+    """Name the sides on which a picture full of noise acquired rows or columns of a single value."""
     if np.ptp(values) == 0:
         return ["everything lost"]
     problems = []
@@ -122,7 +122,7 @@ def _bars(values: Float64Array) -> list[str]:
 
 
 def _axis(preprocess: Callable[[Image], Any], size: tuple[int, int], axis: int, pixels: int) -> list[str]:
-    """Find where edges across ``axis`` (0 = y, 1 = x) end up, and name what that says of both sides.
+    """Find where edges across ``axis`` (0 = y, 1 = x) end up, and describe what that implies for both sides.
 
     ``pixels`` is the result's size along that axis.
     """

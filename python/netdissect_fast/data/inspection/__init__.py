@@ -1,1 +1,1 @@
-"""Looking at a data set: is it sound, what is in it, which images have a concept."""
+"""Inspects a data set: is it sound, what is in it, which images have a concept."""

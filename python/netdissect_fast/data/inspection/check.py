@@ -1,4 +1,4 @@
-"""Checking a data set: every row and every file is read, and all that is wrong is listed."""
+"""Checks a data set: reads every row and every file, and lists all that is wrong."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ class Checked:
     """What ``check`` found.
 
     faults  all that is wrong, in the order of the files, then of their lines
-    notes   what is strange, but no fault
-    images  that were read
-    maps    label maps that were read
+    notes   what is unusual, but not a fault
+    images  number of images read
+    maps    number of label maps read
     """
 
     faults: tuple[DataError, ...]
@@ -40,7 +40,7 @@ class Checked:
 
     @property
     def summary(self) -> str:
-        """How much was read, and how many faults that gave."""
+        """How much was read, and how many faults were found."""
         faults = f"{len(self.faults):,} fault{'s'[: len(self.faults) != 1]}" if self.faults else "sound"
         return f"{self.images:,} images, {self.maps:,} label maps: {faults}"
 
@@ -49,7 +49,7 @@ class Checked:
         return "\n".join(map(printable, lines))
 
     def to_json(self) -> dict[str, Any]:
-        """All of it as plain values."""
+        """Return all of it as plain values."""
         return {
             "sound": not self.faults,
             "images": self.images,
@@ -96,7 +96,7 @@ def check(
 
 
 def printable(text: str) -> str:
-    """Text on one line, whatever is in the names of files: what a terminal would obey is written as an escape."""
+    """Return text on one line, whatever file names contain: what a terminal would interpret becomes an escape."""
     return text if text.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
@@ -121,7 +121,7 @@ def _opened(
 
 
 def _read_the_rest(index: Path, faults: list[DataError]) -> None:
-    """Add the faults of tables that a table which cannot be read at all kept from being read."""
+    """Add the faults of tables that were not reached because an earlier one could not be read at all."""
     found: list[DataError] = []
     for read in (lambda: read_vocabulary(index.parent, (), found), lambda: read_index(index, faults=found)):
         try:
@@ -158,7 +158,7 @@ def _unused(data: ConceptDataset, numbers: set[int], sound: bool) -> Iterator[st
 
 
 def _unnamed(data: Broden) -> Iterator[str]:
-    """Files below images/ that no row names; hidden ones may be anything."""
+    """Note files below images/ that no row names; hidden ones may be anything."""
     named = {posixpath.normpath(path) for row in data.rows for path in (row.image, *row.maps)}
     folder, unnamed, count = data.path / "images", list[str](), 0
     for path, _, files in os.walk(folder):

@@ -1,4 +1,4 @@
-"""Finding images by concept."""
+"""Finds images by concept."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _AT_ONCE = 4096  # images
 
 
 class Found(NamedTuple):
-    """An image that has a concept: its number and name, the pixels with the concept, their share of the label grid."""
+    """An image that has a concept: its number and name, pixels with the concept, and their share of the label grid."""
 
     image: int
     name: str
@@ -28,7 +28,7 @@ class Found(NamedTuple):
 
 
 class Areas(NamedTuple):
-    """The concepts of some images: image, column and pixels, int64 [M], and the pixels of each one's image."""
+    """The concepts of some images: image, column and pixels, int64 [M], and the pixels of each one's whole image."""
 
     image: Int64Array
     column: Int64Array
@@ -36,7 +36,7 @@ class Areas(NamedTuple):
     of: Int64Array
 
     def take(self, which: BoolArray) -> Areas:
-        """Some of them."""
+        """Return some of them."""
         return Areas(*(array[which] for array in self))
 
 
@@ -55,10 +55,16 @@ def find(
     threads: int | None = None,
     progress: bool = False,
 ) -> list[Found]:
-    """The images that have a concept, largest share first; of equal ones, in the order of the data set.
+    """Return the images that have a concept, largest share first; equal ones in the order of the data set.
 
     concept         name, "category:name", or number; see ``column_of``
-    cache, threads  as ``packed_labels`` takes them
+    cache, threads  as in ``packed_labels``
+
+    >>> import tempfile, netdissect_fast as nd
+    >>> with tempfile.TemporaryDirectory() as cache:
+    ...     found = nd.find(nd.Synthetic(images=8, size=64), "sun", cache)
+    >>> [image.name for image in found]
+    ['synthetic/000006.png']
     """
     column = column_of(data.vocabulary, concept)
     matches = images_with(packed_labels(data, cache, threads, progress), column)
@@ -67,9 +73,9 @@ def find(
 
 
 def column_of(vocabulary: Vocabulary, concept: str | int) -> int:
-    """Position in the vocabulary of a concept given as name, "category:name" or number.
+    """Return the position in the vocabulary of a concept given as name, "category:name" or number.
 
-    Raises ArgumentError naming the closest where there is none, and those that fit where there are several.
+    Raises ArgumentError naming the closest concepts if there is none, and the matching ones if there are several.
     """
     text, numbers = str(concept).strip(), vocabulary.numbers.tolist()
     full = [full_name(vocabulary, column) for column in range(len(vocabulary))]
@@ -86,18 +92,18 @@ def column_of(vocabulary: Vocabulary, concept: str | int) -> int:
 
 
 def full_name(vocabulary: Vocabulary, column: int) -> str:
-    """category:name of a concept; its bare name where it has no category."""
+    """Return category:name of a concept; its bare name if it has no category."""
     return ":".join(filter(None, (category_of(vocabulary, column), vocabulary.names[column])))
 
 
 def category_of(vocabulary: Vocabulary, column: int) -> str:
-    """Name of a concept's category; empty where it has none."""
+    """Return the name of a concept's category; empty if it has none."""
     category = int(vocabulary.category[column])
     return vocabulary.categories[category] if category >= 0 else ""
 
 
 def images_with(labels: PackedLabels, column: int) -> Matches:
-    """The images that carry the concept in a column of the vocabulary."""
+    """Return the images that carry the concept in a column of the vocabulary."""
     parts = [areas.take(areas.column == column) for areas in areas_of(labels)]
     image, _, pixels, of = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
     share = pixels / of
@@ -106,7 +112,7 @@ def images_with(labels: PackedLabels, column: int) -> Matches:
 
 
 def areas_of(labels: PackedLabels) -> Iterator[Areas]:
-    """The concepts of all images, of some thousand images at a time."""
+    """Yield the concepts of all images, a few thousand images at a time."""
     for first in range(0, len(labels), _AT_ONCE):
         some = labels.of_images(first, first + _AT_ONCE)
         image, column, pixels = some.areas()

@@ -1,4 +1,4 @@
-"""What is in a data set: images, sizes, and the images and pixels of each category and concept."""
+"""An overview of a data set: images, sizes, and the images and pixels of each category and concept."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from ..formats.broden import Broden
 from ..label_cache import packed_labels
 from .find import areas_of
 
-_SAMPLE = 16  # images opened for their size, where nothing else says it
+_SAMPLE = 16  # images opened for their size, if nothing else states it
 
 
 class ConceptCounts(NamedTuple):
     """One concept.
 
-    images         that have it
-    pixels         of their label grids that have it
-    share_of_them  pixels, of all pixels of the images that have it; 0 where none has
-    share          pixels, of all pixels of all images
+    images         number of images that have it
+    pixels         number of pixels of their label grids that have it
+    share_of_them  pixels, as a fraction of all pixels of the images that have it; 0 if none has
+    share          pixels, as a fraction of all pixels of all images
     """
 
     number: int
@@ -39,11 +39,11 @@ class ConceptCounts(NamedTuple):
 
 @dataclass(frozen=True)
 class CategoryCounts:
-    """The concepts that belong to a category, those in most images first. ``name`` is empty for those that have none.
+    """The concepts that belong to a category, those in most images first. ``name`` is empty for those without one.
 
-    images        that have one of them at least
-    pixel_labels  how many (image, concept) pairs are labelled by pixels
-    whole_labels  how many for the whole image
+    images        number of images that have at least one of them
+    pixel_labels  number of (image, concept) pairs that are labelled by pixels
+    whole_labels  number of those that are labelled for the whole image
     """
 
     name: str
@@ -57,8 +57,8 @@ class CategoryCounts:
 class Overview:
     """What ``overview`` found; sizes are (height, width), and all counts are of images.
 
-    splits       by name, where the data set has any
-    image_sizes  as far as is known without opening the images, else of some images, which ``sampled`` counts
+    splits       by name, if the data set has any
+    image_sizes  if known without opening the images, else those of some images, which ``sampled`` counts
     label_sizes  of the label grids
     """
 
@@ -71,7 +71,7 @@ class Overview:
     categories: list[CategoryCounts]
 
     def to_json(self) -> dict[str, Any]:
-        """All of it as plain values."""
+        """Return all of it as plain values."""
         plain = {**vars(self), "categories": [asdict(category) for category in self.categories]}
         for category in plain["categories"]:
             category["concepts"] = [concept._asdict() for concept in category["concepts"]]
@@ -87,7 +87,14 @@ def overview(
     threads: int | None = None,
     progress: bool = False,
 ) -> Overview:
-    """Count a data set's images and labels. ``cache`` and ``threads`` as ``packed_labels`` takes them."""
+    """Count a data set's images and labels. ``cache`` and ``threads`` are as in ``packed_labels``.
+
+    >>> import tempfile, netdissect_fast as nd
+    >>> with tempfile.TemporaryDirectory() as cache:
+    ...     found = nd.overview(nd.Synthetic(images=8, size=64), cache)
+    >>> found.images, found.label_sizes
+    (8, {(32, 32): 8})
+    """
     labels = packed_labels(data, cache, threads, progress)
     sizes, counts = np.unique(labels.grid, axis=0, return_counts=True)
     grids = {(int(y), int(x)): int(n) for (y, x), n in zip(sizes, counts, strict=True)}
@@ -98,7 +105,7 @@ def overview(
 
 
 def _images(data: ConceptDataset) -> tuple[dict[str, int], dict[tuple[int, int], int], int]:
-    """Splits, sizes, and how many images were opened for these."""
+    """Return splits, sizes, and how many images were opened for these."""
     splits: dict[str, int] = {}
     if isinstance(data, Broden):
         splits = dict(sorted(Counter(row.split for row in data.rows).items()))
@@ -116,7 +123,7 @@ def _common_first(counts: Mapping[tuple[int, int], int]) -> dict[tuple[int, int]
 
 def _categories(vocabulary: Vocabulary, labels: PackedLabels) -> list[CategoryCounts]:
     concepts = _concepts(vocabulary, labels)
-    every = Vocabulary(  # with one more, of those that have none
+    every = Vocabulary(  # with one more category, for concepts that have none
         vocabulary.numbers, vocabulary.names, vocabulary.category % (len(vocabulary.categories) + 1),
         (*vocabulary.categories, ""),
     )  # fmt: skip
