@@ -1,1 +1,1 @@
-"""Building a data set in Broden's format from the sources that it is made of."""
+"""Builds a data set in Broden's format from the sources that Broden is made of."""

@@ -1,4 +1,4 @@
-"""What the builder asks of a source: its images, and what it says of each in its own numbers and at its own size."""
+"""The builder's interface to a source: its images, and the labels of each in the source's own numbers and size."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ Names: TypeAlias = Mapping[int, tuple[str, ...]]  # number → all names of the 
 class Annotation:
     """The labels of one image, as its source has them.
 
-    maps   category → numbers, integers [H, W], or [L, H, W] where the category may have several layers; 0: unlabelled
-    whole  category → numbers that hold for the whole image, dominant first; 0 is none
-    names  category → names of its numbers; one that is missing, "" or "-" is no concept. May hold more numbers than
-           the image has: sources with one list for all images give that
+    maps   category → numbers, integers [H, W], or [L, H, W] if the category may have several layers; 0: unlabelled
+    whole  category → numbers that hold for the whole image, dominant first; 0: none
+    names  category → names of its numbers; a name that is missing, "" or "-" means no concept. May hold more numbers
+           than the image has: sources with one list for all images return that list
     """
 
     maps: Mapping[str, Array] = field(default_factory=dict)
@@ -30,27 +30,27 @@ class Annotation:
 
 
 class Source(Protocol):
-    """N images with labels, such as ADE20K. Objects must pickle: images are read by several processes.
+    """N images with labels, such as ADE20K. Objects must pickle: several processes read images.
 
-    A category ``color`` is made by the builder from the pixels of images whose ``annotation`` has and names none.
+    The builder derives a category ``color`` from the pixels of images whose ``annotation`` neither has nor names one.
     """
 
     name: str  # of the folder that its images get under images/
 
     def __len__(self) -> int:
-        """N."""
+        """Return N."""
 
     def file_name(self, index: int) -> str:
-        """What the image is called, without folders or ending: ``ADE_train_00003891``. Two may share one."""
+        """Return the image's name without folders or ending: ``ADE_train_00003891``. Names may repeat."""
 
     def image(self, index: int) -> Image:
-        """The photograph, RGB. Raises DataError naming the file."""
+        """Return the photograph, RGB. Raises DataError naming the file."""
 
     def annotation(self, index: int) -> Annotation:
-        """The labels. Raises DataError naming the file (and line or key).
+        """Return the labels. Raises DataError naming the file (and line or key).
 
-        Maps have the image's size, but for OpenSurfaces', which show all of it with another number of pixels.
+        Maps have the image's size, except OpenSurfaces', which show all of it with a different number of pixels.
         """
 
     def fingerprint(self) -> str:
-        """Hexadecimal sha256 that changes where what is read would: of tables' bytes, and files' paths and sizes."""
+        """Return a hexadecimal sha256 that changes if what is read does: of tables' bytes, files' paths and sizes."""

@@ -1,4 +1,4 @@
-"""build(): sources into a data set in Broden's format, in two passes over chunks of images."""
+"""build(): turns sources into a data set in Broden's format, in two passes over chunks of images."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ from .first_pass import Extractor, Item, add_up
 from .second_pass import Assembler, number_tables, read_rows, write_index
 from .synonyms import plain_names
 
-FORMAT = 1  # raise when the same sources and settings give other bytes
+FORMAT = 1  # raise when the same sources and settings produce different bytes
 CHUNK = 64  # images
-_UNSAFE = re.compile('[/\\\\:;"\0-\x1f\ud800-\udfff]|^\\.')  # the last range: of names that are not UTF-8
+_UNSAFE = re.compile('[/\\\\:;"\0-\x1f\ud800-\udfff]|^\\.')  # the last range: from names that are not UTF-8
 
 
 @dataclass(frozen=True)
 class Built:
-    """What was built: the folder, how many images and concepts, and what was left out and why."""
+    """What was built: the folder, the number of images and concepts, and what was skipped and why."""
 
     path: Path
     images: int
@@ -73,36 +73,36 @@ def build(
     Parameters
     ----------
     sources :
-        such as those of ``building.sources``, or any data set as ``Labelled(data, name)``; their names differ.
+        such as those of ``builder.sources``, or any data set as ``Labelled(data, name)``; their names must differ.
     out :
-        the new folder. It appears when it is whole; until then all is in ``.NAME.building`` beside it, and the same
-        call goes on there after an interruption, also with other min_frequency, min_coverage, synonyms, train or salt,
-        for which nothing is read again. The same sources and settings give the same bytes.
+        the new folder. It appears when it is complete; until then all is in ``.NAME.building`` beside it, where the
+        same call resumes after an interruption, even with a different min_frequency, min_coverage, synonyms, train or
+        salt, for which nothing is read again. The same sources and settings produce the same bytes.
     size :
-        of the photographs, in pixels on a side or (height, width); they are resized whole, their shape is not kept.
+        of the photographs, in pixels on a side or (height, width); they are resized whole, without keeping their shape.
     label_size :
         of the label maps; None: half of ``size``, as in Broden.
     min_frequency, min_coverage :
-        images that a concept needs, and how much of whole images it covers, summed.
+        number of images that a concept needs, and how much of whole images it must cover, summed.
     synonyms :
-        names of a label, in lower case → those it may go by, the best first.
+        names of a label, in lower case → those that it may be called, the best first.
     colours :
         names of colours, uint8 [32, 32, 32] (``read_colours``); None: our own.
     train, salt :
-        part of the images that are of the split train; text that gives another order and split.
+        fraction of images in the split train; text that produces a different order and split.
     limit :
-        only the first images of each source.
+        only the first ``limit`` images of each source.
     strict :
-        False: broken images are left out, with a warning.
+        False: broken images are skipped, with a warning.
     workers :
-        processes that read and write; 0: none but this one; None: one a core.
+        processes that read and write; 0: only this one; None: one per core.
     restart :
-        start over where an interrupted build had other sources or settings.
+        start over if an interrupted build had different sources or settings.
     progress :
         show progress bars on a terminal.
 
-    Raises DataError naming the broken file, ArgumentError, ResumeMismatch, OutputError; InUse where another process
-    builds the same.
+    Raises DataError naming the broken file, ArgumentError, ResumeMismatch, OutputError; InUse if another process
+    builds the same folder.
     """
     folder = Path(out)
     image_size, map_size = _sizes(size, label_size)
@@ -151,7 +151,7 @@ def build(
 
 
 def _sizes(size: LabelSize, label_size: LabelSize) -> tuple[tuple[int, int], tuple[int, int]]:
-    """Of photographs and of label maps, both (height, width)."""
+    """Return the sizes of photographs and of label maps, both (height, width)."""
     height_width = checked_label_size(size)
     if height_width is None:
         raise ArgumentError("size must be given: a number of pixels, or (height, width)")
@@ -168,7 +168,7 @@ def _check_names(sources: Sequence[Source]) -> None:
 
 
 def _items(sources: Sequence[Source], limit: int | None) -> list[Item]:
-    """All images, with paths that differ also where letters' case makes no difference."""
+    """List all images, with paths that are distinct even if case is ignored."""
     items, taken = [], set[str]()
     for number, source in enumerate(sources):
         count = len(source) if limit is None else min(limit, len(source))

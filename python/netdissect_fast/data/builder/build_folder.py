@@ -1,4 +1,4 @@
-"""The folders of a build: begun or gone on with, and in the end the data set's own."""
+"""The folders of a build: begun or resumed, and in the end renamed to the data set's."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _WRITING = {"min_frequency", "min_coverage", "synonyms", "train", "salt"}  # set
 
 @contextmanager
 def begun(folder: Path, settings: Mapping[str, Any], restart: bool) -> Iterator[tuple[Path, Path]]:
-    """The folders to build and to work in, in ``.NAME.building`` beside ``folder``; the first becomes it at the end.
+    """Yield the folders to build and to work in, in ``.NAME.building`` beside ``folder``, which the first becomes.
 
-    What an interrupted build with the same settings left there is gone on with; where only settings of the second pass
-    differ, what was read stays. Raises ResumeMismatch where others differ, unless ``restart``: then all is removed.
+    An interrupted build with the same settings is resumed; if only settings of the second pass differ, what was read
+    is kept. Raises ResumeMismatch if others differ, unless ``restart``: then everything is removed.
     """
     beside = folder.with_name(f".{folder.name}.building")
     new, work = beside / "data", beside / "work"
@@ -30,10 +30,10 @@ def begun(folder: Path, settings: Mapping[str, Any], restart: bool) -> Iterator[
         try:
             for made in (new / "images", work):
                 made.mkdir(parents=True, exist_ok=True)
-            remove_unfinished(new)  # what a process was writing as it was killed
+            remove_unfinished(new)  # what a process was writing when it was killed
             write_json(beside / "settings.json", settings)
             yield new, work
-            os.sync()  # photographs and label maps were not, one by one
+            os.sync()  # photographs and label maps were not synced one by one
             if folder.exists():
                 folder.rmdir()
             new.rename(folder)
@@ -45,9 +45,9 @@ def begun(folder: Path, settings: Mapping[str, Any], restart: bool) -> Iterator[
 
 
 def _go_on(beside: Path, new: Path, work: Path, settings: Mapping[str, Any], restart: bool) -> None:
-    """Remove what cannot be gone on with."""
+    """Remove what cannot be resumed."""
     different = _different(beside / "settings.json", settings)
-    if different is None or not new.is_dir():  # nothing was begun, or the data set has its name, and this was left
+    if different is None or not new.is_dir():  # nothing was begun, or the data set got its name and this remained
         remove_tree(beside)
     elif _WRITING.issuperset(different):
         if different:
@@ -64,12 +64,12 @@ def _go_on(beside: Path, new: Path, work: Path, settings: Mapping[str, Any], res
 
 
 def _different(path: Path, settings: Mapping[str, Any]) -> list[str] | None:
-    """Names of the settings that an interrupted build had otherwise; None where it had not written them."""
+    """Return the names of the settings that differ in an interrupted build; None if it had not written them."""
     try:
         begun = read_json(path)
     except DataError:
         return None
     other = begun if isinstance(begun, dict) else {}
     if other.get("strict"):
-        other["strict"] = settings["strict"]  # nothing was left out so far
+        other["strict"] = settings["strict"]  # nothing was skipped so far
     return [name for name, value in settings.items() if other.get(name) != value]

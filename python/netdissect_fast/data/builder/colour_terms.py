@@ -23,7 +23,7 @@ _ORDERS: Mapping[str, Literal["C", "F"]] = {_HEADER.format(False): "C", _HEADER.
 
 
 def own_colours() -> Array:
-    """Our own table: the name that ``name_colours`` gives the middle of each cell, uint8 [32, 32, 32] of 0..10."""
+    """Return our own table: the name that ``name_colours`` gives each cell's middle, uint8 [32, 32, 32] of 0..10."""
     middle = ((np.arange(_LEVELS) * 256 + 128) // _LEVELS).astype(np.uint8)
     cells = np.stack(np.meshgrid(middle, middle, middle, indexing="ij"), axis=-1)
     place = np.zeros(max(NUMBER.values()) + 1, np.uint8)
@@ -36,7 +36,7 @@ def own_colours() -> Array:
 def read_colours(path: str | os.PathLike[str]) -> Array:
     """Read a table such as w2color.npy, uint8 [32, 32, 32] at [R // 8, G // 8, B // 8], of 0..10 as in COLOURS.
 
-    Raises DataError where it is something else. NumPy's reader evaluates the header; this one compares it.
+    Raises DataError if it is something else. NumPy's reader evaluates the header; this one compares it.
     """
     content = read_bytes(path, 1 << 16)
     begin = len(_MAGIC) + 2
@@ -62,7 +62,7 @@ def _fault(table: Array) -> str:
 
 
 class ColourNames:
-    """Names pixels by a ``table``, as above; the numbers it gives are those of NAMES. ArgumentError for another."""
+    """Names pixels by a ``table`` as above, with the numbers of NAMES. ArgumentError for any other table."""
 
     def __init__(self, table: Array) -> None:
         if fault := _fault(table):
@@ -70,17 +70,17 @@ class ColourNames:
         self._numbers = table.reshape(-1) + 1
 
     def numbers(self, rgb: Array) -> Array:
-        """uint8 of RGB pixels uint8 [..., 3]."""
+        """Return the numbers, uint8 [...], of RGB pixels uint8 [..., 3]."""
         return self._numbers[_cells(rgb)]
 
     def counts(self, rgb: Array) -> Int64Array:
-        """Pixels of each number, int64 [12], of uint8 [Y, X, 3]."""
+        """Count the pixels of each number, int64 [12], in uint8 [Y, X, 3]."""
         cells = np.bincount(_cells(rgb).reshape(-1), minlength=len(self._numbers))
         return np.bincount(self._numbers, weights=cells, minlength=len(COLOURS) + 1).astype(np.int64)
 
 
 def _cells(rgb: Array) -> Array:
-    """uint16: where a pixel's cell is in the table, laid flat."""
+    """Return the position of each pixel's cell in the flattened table, uint16."""
     levels = rgb >> 3
     cells = levels[..., 0].astype(np.uint16)
     for channel in (1, 2):

@@ -1,4 +1,4 @@
-"""One name for each label of every source; labels that mean the same get the same, and are one concept."""
+"""Finds one name for each label of every source; labels that mean the same get the same name and are one concept."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Label(NamedTuple):
 
 @dataclass
 class Tally:
-    """What was counted of a label: images that have it; pixels in parts of their image, summed; its names."""
+    """Counts of a label: images that have it; fractions of their pixels, summed; its names."""
 
     images: int
     coverage: float
@@ -31,11 +31,11 @@ class Tally:
 
 
 def claimed_names(tallies: Mapping[Label, Tally], synonyms: Synonyms) -> tuple[dict[Label, str], dict[str, Label]]:
-    """The name of each label that has one, and which label each name was claimed by.
+    """Return the name of each label that has one, and which label claimed each name.
 
-    The most frequent label comes first; each claims those of its names that nobody has claimed, and is called by the
+    The most frequent label comes first; each claims those of its names that are not yet claimed, and is called by the
     first of them. One whose names are all taken joins the owner of its name; of several owners, the one whose mean size
-    is most like its own, or the more frequent of two alike: the rule of NetDissect's ``joinseg.py``.
+    is closest to its own, or the more frequent of two equally close: the rule of NetDissect's ``joinseg.py``.
     """
     name_of: dict[Label, str] = {}
     owner: dict[str, Label] = {}
@@ -52,7 +52,7 @@ def claimed_names(tallies: Mapping[Label, Tally], synonyms: Synonyms) -> tuple[d
 
 
 def _likeness(label: Label, tallies: Mapping[Label, Tally]) -> Callable[[Label], tuple[float, int, Label]]:
-    """How unlike another label is: by mean size; then the less frequent."""
+    """Return a sort key, how unlike a label another one is: by mean size; then the less frequent."""
 
     def size(label: Label) -> float:
         return tallies[label].coverage / tallies[label].images
@@ -63,7 +63,7 @@ def _likeness(label: Label, tallies: Mapping[Label, Tally]) -> Callable[[Label],
 
 @dataclass(frozen=True)
 class Naming:
-    """``concepts`` of the data set; ``numbers`` of the labels, 0 for those that are none of them."""
+    """``concepts`` of the data set; ``numbers`` of the labels, 0 for those that belong to none; their ``names``."""
 
     concepts: tuple[Concept, ...]
     numbers: Mapping[Label, int]
@@ -76,7 +76,7 @@ def number_concepts(
     """Name all labels, drop rare and small concepts, and number the others by how frequent they are.
 
     A concept needs ``min_frequency`` images and ``min_coverage`` of whole images, summed over its labels: an image is
-    counted once for each label and category that it has, as in Broden. Raises ArgumentError where none is left.
+    counted once for each label and category that it has, as in Broden. Raises ArgumentError if no concept is left.
     """
     name_of, owner = claimed_names(tallies, synonyms)
     concepts: dict[str, Concept] = {}
@@ -109,7 +109,7 @@ def _frequency(concept: Concept) -> int:
 
 
 def naming_report(naming: Naming, tallies: Mapping[Label, Tally]) -> Iterable[str]:
-    """Lines of syns.txt: every name, and the labels that got it; names with the most labels first."""
+    """Yield the lines of syns.txt: every name, and the labels that got it; names with the most labels first."""
     labels: dict[str, list[Label]] = {}
     for label, name in naming.names.items():
         labels.setdefault(name, []).append(label)

@@ -1,4 +1,4 @@
-"""First pass over the sources: each image is read once, counted at its own size, and brought to the size asked for."""
+"""First pass over the sources: each image is read once, counted at its own size, and resized to the requested size."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _MAX_NAME = 1000  # characters of a label's name
 
 @dataclass(frozen=True)
 class Item:
-    """One image: which of the sources' images it is, and its path under images/ without its ending."""
+    """One image: its source, its index there, and its path under images/ without its ending."""
 
     source: int
     index: int
@@ -41,11 +41,11 @@ class Item:
 
 @dataclass(frozen=True)
 class Extractor:
-    """Reads images and leaves, in ``images``, the photographs; and in ``work``, what is needed for the second pass.
+    """Reads images; writes the photographs to ``images``, and what the second pass needs to ``work``.
 
     size        (height, width) of the photographs
     label_size  (Y, X) of the label maps
-    strict      False: broken images are left out and noted
+    strict      False: broken images are skipped and noted
     """
 
     sources: Sequence[Source]
@@ -57,7 +57,7 @@ class Extractor:
     strict: bool
 
     def extract(self, items: Sequence[Item], chunk: int) -> None:
-        """Extract a chunk of images, unless that was done before. Raises DataError naming the file that is broken."""
+        """Extract a chunk of images, unless that was done before. Raises DataError naming the broken file."""
         file = chunk_file(self.work, chunk)
         if is_extracted(file):
             return
@@ -80,7 +80,7 @@ class Extractor:
         write_arrays(file, {**arrays, "found": np.frombuffer(json.dumps(found).encode(), np.uint8)})
 
     def _extract(self, item: Item, tallies: dict[Label, Tally], maps: list[Array]) -> dict[str, Any]:
-        """One image: its labels are added to ``tallies`` and ``maps``; gives where its maps are, by category."""
+        """Add the labels of one image to ``tallies`` and ``maps``; return where its maps are, by category."""
         source = self.sources[item.source]
         image, annotation = source.image(item.index), source.annotation(item.index)
         where = f"{source.name}/{source.file_name(item.index)}"
@@ -114,7 +114,7 @@ class Extractor:
 
 
 def _counts(annotation: Annotation, where: str) -> dict[str, Array]:
-    """By category, the part of the image that each number covers, float64 [largest number + 1], at its own size."""
+    """Return, by category, the fraction of the image that each number covers, float64 [largest number + 1]."""
     counts: dict[str, Array] = {}
     for category in {**annotation.maps, **annotation.whole}:
         require_category(category, where)
@@ -140,7 +140,7 @@ def _counts(annotation: Annotation, where: str) -> dict[str, Array]:
 
 
 def _require_names(counts: dict[str, Array], names: Mapping[str, Names], where: str) -> None:
-    """DataError where a label that the image has is called what a table cannot hold."""
+    """Raise DataError if a label of the image has a name that a table cannot hold."""
     for category, parts in counts.items():
         for number in np.flatnonzero(parts).tolist():
             for name in names.get(category, {}).get(number, ()):
@@ -161,12 +161,12 @@ def _add(tallies: dict[Label, Tally], source: str, counts: dict[str, Array], nam
 
 
 def chunk_file(work: Path, chunk: int) -> Path:
-    """Where a chunk's extracted labels are."""
+    """Return the path of a chunk's extracted labels."""
     return work / f"extracted-{chunk:05d}.safetensors"
 
 
 def is_extracted(file: Path) -> bool:
-    """Whether a chunk was extracted, whole."""
+    """Return whether a chunk was extracted completely."""
     try:
         read_arrays(file)
     except DataError:
@@ -175,7 +175,7 @@ def is_extracted(file: Path) -> bool:
 
 
 def read_chunk(work: Path, chunk: int) -> tuple[dict[str, Any], Array]:
-    """What a chunk holds: rows, counted and skipped; its label maps uint16 [M, Y, X] in the sources' numbers."""
+    """Read a chunk: rows, counted and skipped; its label maps uint16 [M, Y, X] in the sources' numbers."""
     arrays, _ = read_arrays(chunk_file(work, chunk))
     maps = np.frombuffer(zlib.decompress(arrays["maps"].tobytes()), np.uint16).reshape(arrays["shape"])
     return _found(arrays), maps
@@ -187,7 +187,7 @@ def _found(arrays: Mapping[str, Array]) -> dict[str, Any]:
 
 
 def add_up(work: Path, chunks: int) -> tuple[dict[Label, Tally], list[str]]:
-    """The tallies of all chunks, in their order so that sums are always the same; what was skipped."""
+    """Add up the tallies of all chunks, in order so that sums are always the same; return them and what was skipped."""
     tallies: dict[Label, Tally] = {}
     skipped: list[str] = []
     for chunk in range(chunks):

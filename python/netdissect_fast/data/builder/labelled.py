@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Labelled:
-    """A ConceptDataset as a Source: each concept in its primary category; those of none are left out.
+    """A ConceptDataset as a Source: each concept in its primary category; those without one are omitted.
 
     name   of the folder that its images get under images/
     """
@@ -37,7 +37,7 @@ class Labelled:
         return len(self.data)
 
     def file_name(self, index: int) -> str:
-        """The image's name in the data set, without folders and ending."""
+        """Return the image's name in the data set, without folders and ending."""
         return PurePosixPath(self.data.name(index)).stem
 
     def image(self, index: int) -> Image:
@@ -45,7 +45,7 @@ class Labelled:
         return self.data.image(index)
 
     def annotation(self, index: int) -> Annotation:
-        """The labels, by category."""
+        """Return the labels, by category."""
         labels, words = self.data.labels(index), self.data.vocabulary
         category = np.full(len(words.columns), -1, np.int64)
         category[words.numbers] = words.category

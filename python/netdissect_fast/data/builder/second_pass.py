@@ -20,14 +20,14 @@ from ..files.splits import place_of, split_of
 from .concept_names import Label
 from .first_pass import read_chunk
 
-_UNLABELLED = np.zeros(1, np.int32)  # numbers where no image of a source has a label of a category
+_UNLABELLED = np.zeros(1, np.int32)  # for a source of which no image has a label of a category
 
 
 @dataclass(frozen=True)
 class Assembler:
     """Writes label maps to ``images``, and a chunk's rows to ``work``.
 
-    numbers  by source and category: the data set's number for each of the source's, int32; 0 for none
+    numbers  by source and category: the data set's number for each of the source's, int32; 0: no concept
     """
 
     images: Path
@@ -45,7 +45,7 @@ class Assembler:
         write_json(_rows_file(self.work, chunk), [self._row(row, maps) for row in found["rows"]])
 
     def _row(self, row: dict[str, Any], maps: Array) -> dict[str, Any]:
-        """Write the label maps of an image; gives its row: sizes, and a cell for each category."""
+        """Write the label maps of an image; return its row: its path, and a cell for each category."""
         cells: dict[str, list[str]] = {}
         for category, place in row["maps"].items():
             first, numbers = place["first"], self._numbers(row["source"], category)
@@ -67,7 +67,7 @@ class Assembler:
 
 
 def number_tables(numbers: Mapping[Label, int]) -> dict[tuple[str, str], Int32Array]:
-    """``numbers`` of the labels as tables by source and category."""
+    """Return the ``numbers`` of the labels as tables by source and category."""
     largest: dict[tuple[str, str], int] = {}
     for source, category, number in numbers:
         largest[source, category] = max(number, largest.get((source, category), 0))
@@ -82,7 +82,7 @@ def _rows_file(work: Path, chunk: int) -> Path:
 
 
 def read_rows(work: Path, chunk: int) -> list[dict[str, Any]]:
-    """The rows of a chunk. DataError where it was not assembled."""
+    """Read the rows of a chunk. Raises DataError if it was not assembled."""
     rows: list[dict[str, Any]] = read_json(_rows_file(work, chunk))
     return rows
 
@@ -97,7 +97,7 @@ def write_index(
 ) -> None:
     """Write index.csv, in the order of the images' hashes; ``sizes`` are ih, iw, sh, sw.
 
-    Raises ArgumentError where two images' label maps went to one file, as of image a and category b_c, a_b and c.
+    Raises ArgumentError if two images' label maps would share a file, as of image a and category b_c, a_b and c.
     """
     files = Counter(f.casefold() for row in rows for cell in row["cells"].values() for f in cell.split(";"))
     for file, times in files.items():

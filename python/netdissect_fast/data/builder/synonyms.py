@@ -1,4 +1,4 @@
-"""Names that sources give a concept, made fit for merging: plain ones first, misleading ones left out."""
+"""Prepares the names that sources give a concept for merging: plain ones first, misleading ones omitted."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 _SIDED = ("arm", "ear", "eye", "foot", "hand", "leg", "shoulder")
 
-# What a concept is to be called where it goes by the first name: the plainer word, and the one that other sources use.
+# What to call a concept that has the first name: the plainer word, and the one that other sources use.
 PLAINER = {
     "aeroplane": "airplane",
     "arcade machines": "arcade machine",
@@ -21,7 +21,7 @@ PLAINER = {
     **{f"{side} {part}": part for side in ("left", "right") for part in _SIDED},
 }
 
-# Where a concept goes by the first name, its names that are something else in another source, or much wider.
+# For a concept with the first name: its names that mean something else in another source, or something much wider.
 ELSEWHERE = {
     "alarm clock": ("alarm",),
     "andiron": ("dog",),
@@ -61,7 +61,11 @@ ELSEWHERE = {
 
 
 def plain_names(names: Sequence[str]) -> list[str]:
-    """The same names, lower case, in an order fit for claiming: plainer ones put first, misleading ones left out."""
+    """Return the lower-case names in an order suitable for claiming: plainer ones first, misleading ones omitted.
+
+    >>> plain_names(["aeroplane", "plane"])
+    ['airplane', 'aeroplane', 'plane']
+    """
     misleading = {wide for name in names for wide in ELSEWHERE.get(name, ())}
     plainer = [PLAINER[name] for name in names if name in PLAINER]
     return [name for name in dict.fromkeys([*plainer, *names]) if name not in misleading]

@@ -1,4 +1,4 @@
-"""Downloads a data set in Broden's format: the zip file, checked, unpacked into a new folder."""
+"""Downloads a data set in Broden's format: the zip file is checked and unpacked into a new folder."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from .unzip import unpack
 
 IMAGES = 63_305  # of each of the KNOWN
 RECORD = "download.json"  # in the folder
-# The most that each zip is believed to hold, in bytes. Its authors state no sizes but "~1GB" of 227 (the README of
-# NetDissect); the pictures of 384 have three times the pixels. Several times that, for what is meant is a lying server.
+# The most that each zip is expected to hold, in bytes. Its authors state no size except "~1GB" for 227 (the README of
+# NetDissect); the pictures of 384 have three times the pixels. Several times that: only a lying server sends more.
 KNOWN = {"broden1_224": 4_000_000_000, "broden1_227": 4_000_000_000, "broden1_384": 12_000_000_000}
 MOST = 100_000_000_000  # of any other
 MOST_FILES = 1_000_000  # Broden has 63,305 images and some 220,000 label maps
@@ -35,18 +35,18 @@ def download(
     timeout: float = 30.0,
     progress: bool = True,
 ) -> Path:
-    """Download a data set in Broden's format; gives its folder. One that is there already is only opened.
+    """Download a data set in Broden's format and return its folder. An existing one is only opened.
 
     name      broden1_224, broden1_227 or broden1_384; with ``urls`` any name
     out       the folder; default: ``name`` in the current one
     urls      addresses of the zip file, tried in turn; default: the authors'
-    sha256    of the zip file, 64 hexadecimal digits; one that was not given is recorded, in ``out``/download.json
-    keep_zip  True: the zip file stays beside ``out``
-    timeout   seconds without a byte after which a connection counts as broken and is tried again
-    What was broken off goes on where it stopped, also in a later call: the part is beside ``out``.
-    Raises ArgumentError for what cannot be meant, DownloadError where no address gives the file, OutputError where it
-    cannot be written, InUse where another process downloads it, DataError where what came is hostile, broken or not
-    the data set of that name.
+    sha256    of the zip file, 64 hexadecimal digits; given or not, it is recorded in ``out``/download.json
+    keep_zip  True: the zip file is kept beside ``out``
+    timeout   seconds without receiving a byte after which a connection counts as broken and is retried
+    An interrupted download resumes, even in a later call: the partial file is beside ``out``.
+    Raises ArgumentError for invalid arguments, DownloadError if no address has the file, OutputError if it cannot be
+    written, InUse if another process downloads it, DataError if the download is hostile, broken or not the data set
+    of that name.
     """
     folder = Path(name if out is None else out)
     urls, sha256 = _checked(name, urls, sha256, timeout)
@@ -61,12 +61,12 @@ def download(
 
 
 def is_there(folder: Path) -> bool:
-    """Whether nothing can be downloaded to ``folder``, because it exists and is not empty."""
+    """Return whether nothing can be downloaded to ``folder``, because it exists and is not an empty folder."""
     return folder.exists() and not (folder.is_dir() and not any(folder.iterdir()))
 
 
 def recorded_sha256(folder: Path) -> str | None:
-    """Sha256 of the zip file that a data set came from; None where that is not recorded. DataError if broken."""
+    """Return the sha256 of a data set's zip file; None if it is not recorded. DataError if the record is broken."""
     if not (folder / RECORD).exists():
         return None
     record = read_json(folder / RECORD)
@@ -107,7 +107,7 @@ def _download(
             _check_images(new, name)
             write_json(new / RECORD, {"name": name, "url": url, "bytes": part.size, "sha256": found})
     except DataError as error:
-        if others := [other for other in urls if other != url]:  # where a better file may be
+        if others := [other for other in urls if other != url]:  # these may have a better file
             part.remove()
             _download(name, folder, others, sha256, kept, timeout, progress)
             return
@@ -125,7 +125,7 @@ def _put_away(part: Part, kept: Path | None) -> None:
 
 
 def _check(folder: Path, name: str, sha256: str | None) -> None:
-    """Open the data set that is there, whoever brought it, and compare it with what is known of it."""
+    """Open the existing data set, whatever its origin, and compare it with what is known about it."""
     if not (folder / "index.csv").exists():
         raise DataError(
             folder / "index.csv", "does not exist: the folder holds something else; choose a different --out"

@@ -1,4 +1,4 @@
-"""Fetches one large file over HTTP, from any of several addresses, going on where it was broken off."""
+"""Fetches one large file over HTTP from any of several addresses, resuming an interrupted download."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from .partial_file import Part
 
 WAITS = (1.0, 2.0, 4.0)  # seconds before each further attempt
 _PIECE = 1 << 16  # bytes read at a time
-_PROGRESS = 1 << 20  # bytes after which an address has all its attempts again
+_PROGRESS = 1 << 20  # bytes after which an address gets all its attempts again
 _ZIP = b"PK\3\4"
-_LATER = {408, 425, 429}  # answers that may be others in a moment, beside 5xx
+_LATER = {408, 425, 429}  # status codes, besides 5xx, that may be temporary
 
 
 class _Refused(Exception):
@@ -44,11 +44,11 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
 
 
 def require_web(url: str) -> str:
-    """The address, or an ArgumentError where it is not one of http or https."""
+    """Return the address; raise ArgumentError if it is not an http or https one."""
     try:
         parts = urlsplit(url)
         usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.username is None
-        _ = parts.port  # ValueError where it is no number
+        _ = parts.port  # ValueError if it is not a number
     except ValueError:
         usable = False
     if not usable or not url.isprintable() or not url.isascii() or " " in url:
@@ -57,11 +57,11 @@ def require_web(url: str) -> str:
 
 
 class Fetching:
-    """Fetches a zip file into ``part`` from the first of ``urls`` that gives it.
+    """Fetches a zip file into ``part`` from the first of ``urls`` that has it.
 
-    most      bytes it may have
-    sha256    it must have, if given
-    timeout   seconds without a byte after which a connection counts as broken
+    most      the most bytes that it may have
+    sha256    what it must be, if given
+    timeout   seconds without receiving a byte after which a connection counts as broken
     bar       a tqdm of bytes
     """
 
@@ -83,10 +83,10 @@ class Fetching:
             self._opener.add_handler(handler)
 
     def fetch(self, name: str) -> None:
-        """Fetch it. Raises DownloadError that lists every address, OutputError where it cannot be written."""
+        """Fetch it. Raises DownloadError that lists every address, OutputError if it cannot be written."""
         problems = []
         begun = self.part.of.get("url")
-        for url in sorted(self.urls, key=lambda url: url != begun):  # what has come of it is not thrown away
+        for url in sorted(self.urls, key=lambda url: url != begun):  # what was received is not thrown away
             try:
                 self._fetch(url)
                 self._check_sha256()
@@ -147,14 +147,14 @@ class Fetching:
         except HTTPError as error:
             error.close()
             if error.code == 416 and "Range" in headers:
-                self.part.remove()  # longer than the file now is
+                self.part.remove()  # longer than the file is now
             said = f"answered {error.code} {_plain(error.reason)}"
             if error.code >= 500 or error.code in _LATER or error.code == 416:
                 raise _Broken(said) from error
             raise _Refused(said) from error
 
     def _begin(self, url: str, response: HTTPResponse) -> bytes:
-        """Start over with the file that is coming; gives its first bytes."""
+        """Start over with the file that this response sends; return its first bytes."""
         total = response.length
         if total is not None and total > self._most:
             raise _Refused(f"has a file of {total} bytes; expected at most {self._most}")
@@ -168,7 +168,7 @@ class Fetching:
         return first
 
     def _go_on(self, response: HTTPResponse) -> None:
-        """Check that what is coming is the rest of what has come."""
+        """Check that this response sends the rest of what was received so far."""
         part = self.part
         said = response.headers.get("Content-Range", "")
         match = re.fullmatch(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18})", said, re.ASCII)
@@ -224,5 +224,5 @@ class Fetching:
 
 
 def _plain(text: object) -> str:
-    """What a server says, fit for a terminal."""
+    """Return a server's text, safe for a terminal."""
     return " ".join("".join(c if c.isprintable() else " " for c in shortened(text)).split())

@@ -13,18 +13,18 @@ from ...storage import read_json, remove_file, write_json
 
 
 class Part:
-    """What has come of a file so far at ``path`` and, in a .json beside it, of which file that is.
+    """The part of a file received so far, at ``path``, and in a .json beside it, which file it is a part of.
 
-    of       its url, etag, modified, bytes; empty where nothing has come
-    size     bytes that have come
-    sha256   of these
+    of       the file's url, etag, modified, bytes; empty if nothing was received
+    size     number of bytes received
+    sha256   of these bytes
     """
 
     def __init__(self, path: Path) -> None:
         self.path, self._about = path, path.with_name(f"{path.name}.json")
         self.of: dict[str, Any] = {}
         self.size, self.sha256 = 0, hashlib.sha256()
-        with suppress(DataError, OSError):  # such as where nothing was begun
+        with suppress(DataError, OSError):  # for example if nothing was begun
             of = read_json(self._about)
             with path.open("rb") as file:
                 while data := file.read(1 << 20):
@@ -33,14 +33,14 @@ class Part:
             self.of = of if isinstance(of, dict) else {}
 
     def validator(self) -> str | None:
-        """What If-Range takes: a strong ETag, else the date; None where the server gave neither."""
+        """Return the value for If-Range: a strong ETag, else the date; None if the server sent neither."""
         values = [self.of.get("etag"), self.of.get("modified")]
         if isinstance(values[0], str) and not values[0].startswith('"'):
             values[0] = None
         return next((value for value in values if isinstance(value, str) and value.isprintable()), None)
 
     def begin(self, of: dict[str, Any]) -> None:
-        """Start over. The old bytes go first, so that they never pass for the new file's."""
+        """Start over. The old bytes are removed first, so that they are never taken for the new file's."""
         try:
             self.path.write_bytes(b"")
         except OSError as error:
@@ -49,7 +49,7 @@ class Part:
         self.set(of)
 
     def set(self, of: dict[str, Any]) -> None:
-        """Note of which file this is a part."""
+        """Record which file this is a part of."""
         write_json(self._about, of)
         self.of = of
 
@@ -64,10 +64,10 @@ class Part:
             yield file
 
     def append(self, file: IO[bytes], data: bytes) -> None:
-        """Write what came; OutputError where the disk is full."""
+        """Write received bytes; OutputError if the disk is full."""
         try:
             rest = data
-            while rest:  # a disk that fills up takes some of it
+            while rest:  # a disk that fills up takes only some of it
                 rest = rest[file.write(rest) :]
         except OSError as error:
             raise self._unwritable(error) from error
@@ -81,7 +81,7 @@ class Part:
         self.of, self.size, self.sha256 = {}, 0, hashlib.sha256()
 
     def keep(self, path: Path) -> None:
-        """Give the file its name, now that it is whole."""
+        """Give the file its final name, now that it is complete."""
         try:
             self.path.replace(path)
         except OSError as error:

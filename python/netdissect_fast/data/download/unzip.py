@@ -1,4 +1,4 @@
-"""Unpacks a zip file that a stranger may have made: nothing outside its folder, nothing of unexpected size or kind."""
+"""Unpacks an untrusted zip file: nothing outside its folder, nothing of unexpected size or kind."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from pathlib import Path
 from ...errors import DataError, OutputError, shortened
 from ...storage import new_folder
 
-_BLOCK = 4096  # bytes, of which most file systems give a file a whole number
-_ENTRY = 300  # bytes of the zip's directory a member; Broden's have under 150
+_BLOCK = 4096  # bytes; most file systems allot files a whole number of these
+_ENTRY = 300  # bytes per member in the zip's directory; Broden's have under 150
 _DEPTH = 32  # parts of a path; Broden's have 4
 _PIECE = 1 << 20  # bytes unpacked at a time
 _BROKEN = (
@@ -34,9 +34,9 @@ _BROKEN = (
 
 
 def unzip(path: str | os.PathLike[str], folder: str | os.PathLike[str], *, most_bytes: int, most_files: int) -> None:
-    """Unpack a zip file into a new folder, whole or not at all: see ``unpack``.
+    """Unpack a zip file into a new folder, completely or not at all: see ``unpack``.
 
-    Raises OutputError where ``folder`` exists and is not empty, or cannot be written.
+    Raises OutputError if ``folder`` exists and is not empty, or cannot be written.
     """
     with new_folder(Path(folder)) as new:
         unpack(Path(path), new, most_bytes=most_bytes, most_files=most_files)
@@ -45,11 +45,11 @@ def unzip(path: str | os.PathLike[str], folder: str | os.PathLike[str], *, most_
 def unpack(path: Path, folder: Path, *, most_bytes: int, most_files: int, progress: bool = False) -> None:
     """Unpack a zip file into ``folder``, which is empty.
 
-    most_bytes, most_files   what it may hold: as its directory says, and as is really unpacked
-    One folder that holds all the rest is left out of the paths; so is what macOS adds (__MACOSX, .DS_Store).
-    Raises DataError with the member's name where one would leave the folder or replace another (on any system), is a
-    link or a device, encrypted, compressed otherwise than by deflate, broken, or too large; OutputError where there
-    is too little space. What was unpacked until then is left to the caller.
+    most_bytes, most_files   what it may hold, both by its directory and as actually unpacked
+    A single top folder that holds everything is removed from the paths; what macOS adds (__MACOSX, .DS_Store) is
+    skipped. Raises DataError with the member's name if one would leave the folder or replace another (on any system),
+    is a link or a device, encrypted, compressed other than by deflate, broken, or too large; OutputError if there is
+    too little space. What was unpacked by then is left to the caller.
     """
     from tqdm import tqdm
 
@@ -68,7 +68,7 @@ def unpack(path: Path, folder: Path, *, most_bytes: int, most_files: int, progre
 
 
 class _Directory(io.FileIO):
-    """A zip file that refuses, before any memory is spent on them, to give more members than ``most``."""
+    """A zip file that refuses to list more members than ``most``, before any memory is spent on them."""
 
     most: int | None = None
 
@@ -76,7 +76,7 @@ class _Directory(io.FileIO):
         if self.most is not None and size is not None and size > max(self.most * _ENTRY, 1 << 20):
             raise zipfile.BadZipFile(f"its directory has {size} bytes, too many for {self.most} members")
         data = super().read(-1 if size is None else size)
-        if self.most is not None and data.count(b"PK\1\2") > self.most:  # each begins so
+        if self.most is not None and data.count(b"PK\1\2") > self.most:  # the start of each
             raise zipfile.BadZipFile(f"it has more than {self.most} members, the most expected")
         return data
 
@@ -104,7 +104,7 @@ def _of_macos(name: str) -> bool:
 
 
 def _without_top(infos: list[zipfile.ZipInfo], path: Path) -> list[tuple[list[str], zipfile.ZipInfo]]:
-    """Each member with the parts of its path; all are checked, and without the one top folder if there is one."""
+    """Return each member with the parts of its path, all checked, and without a single top folder if there is one."""
     members = [(_parts(path, info), info) for info in infos]
     _check_distinct(path, members)
     tops = {parts[0] for parts, _ in members}
@@ -145,7 +145,7 @@ def _refused(path: Path, name: str, reason: str) -> DataError:
 
 
 def _check_distinct(path: Path, members: list[tuple[list[str], zipfile.ZipInfo]]) -> None:
-    """Refuse members that would replace each other where case or the way to write an accent does not count."""
+    """Refuse members that would replace each other on systems that ignore case or how an accent is encoded."""
     named: dict[str, str] = {}
     folders: set[str] = set()
     keys = []
@@ -177,12 +177,12 @@ def _check_sizes(path: Path, folder: Path, infos: list[zipfile.ZipInfo], most_by
 
 
 def _write(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo, target: Path, most: int) -> int:
-    """Unpack one member; gives its bytes, of which it may have ``most``."""
+    """Unpack one member; return its number of bytes, at most ``most``."""
     written = 0
     with target.open("xb") as file:
         for data in _pieces(path, archive, info):
             written += len(data)
-            if written > min(most, info.file_size):  # should zipfile believe what the member says of itself
+            if written > min(most, info.file_size):  # in case zipfile believes what the member declares
                 break
             file.write(data)
     if written != info.file_size:
@@ -196,5 +196,5 @@ def _pieces(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Iter
         with archive.open(info) as source:
             while data := source.read(_PIECE):
                 yield data
-    except (OSError, *_BROKEN) as error:  # a place of which nothing can be read is an OSError
+    except (OSError, *_BROKEN) as error:  # an offset that cannot be read is an OSError
         raise _refused(path, info.filename, f"is broken: {ascii(shortened(error))[1:-1]}") from error

@@ -23,7 +23,7 @@ class Shape(NamedTuple):
 
 
 def rectangle(x0: float, y0: float, x1: float, y1: float, rounding: float = 0.0) -> Shape:
-    """An upright rectangle, with rounded corners where asked."""
+    """Return an upright rectangle, with rounded corners if requested."""
     cx, cy, rx, ry = (x0 + x1) / 2, (y0 + y1) / 2, (x1 - x0) / 2, (y1 - y0) / 2
     corner = min(rounding, rx, ry)
 
@@ -38,7 +38,7 @@ def rectangle(x0: float, y0: float, x1: float, y1: float, rounding: float = 0.0)
 
 
 def ellipse(cx: float, cy: float, rx: float, ry: float) -> Shape:
-    """An upright ellipse."""
+    """Return an upright ellipse."""
 
     def distance(x: Plane, y: Plane) -> Plane:
         return (np.sqrt(((x - cx) / rx) ** 2 + ((y - cy) / ry) ** 2) - 1) * np.float32(min(rx, ry))
@@ -47,7 +47,7 @@ def ellipse(cx: float, cy: float, rx: float, ry: float) -> Shape:
 
 
 def polygon(*points: tuple[float, float]) -> Shape:
-    """A convex polygon, corners in clockwise order as seen on the picture."""
+    """Return a convex polygon; its corners are in clockwise order as seen on the picture."""
     px, py = zip(*points, strict=True)
 
     def distance(x: Plane, y: Plane) -> Plane:
@@ -64,7 +64,7 @@ def polygon(*points: tuple[float, float]) -> Shape:
 
 
 def stroke(ax: float, ay: float, bx: float, by: float, width: float) -> Shape:
-    """A straight line with round ends."""
+    """Return a straight line with round ends."""
     dx, dy, r = bx - ax, by - ay, width / 2
     length = max(dx * dx + dy * dy, 1e-9)
 
@@ -76,7 +76,7 @@ def stroke(ax: float, ay: float, bx: float, by: float, width: float) -> Shape:
 
 
 def below(height: Callable[[Plane], Plane], top: float) -> Shape:
-    """Everything under a curve y = height(x), which lies nowhere above ``top``."""
+    """Return everything under a curve y = height(x), which lies nowhere above ``top``."""
     return Shape((0, top, 1, 1), lambda x, y: height(x) - y)
 
 
@@ -90,15 +90,15 @@ class Canvas:
         self._axis = (np.arange(size, dtype=np.float32) + np.float32(0.5)) / np.float32(size)
 
     def uniform(self, low: float, high: float) -> float:
-        """One random number."""
+        """Return one random number."""
         return float(self.rng.uniform(low, high))
 
     def chance(self, probability: float) -> bool:
-        """True with the given probability."""
+        """Return True with the given probability."""
         return bool(self.rng.random() < probability)
 
     def paint(self, thing: str, shape: Shape, fill: Fill, part: str = "", material: str = "") -> None:
-        """Paint a shape over what is there; its pixels now belong to ``thing`` and this part and material."""
+        """Paint a shape over the picture; its pixels now belong to ``thing`` and this part and material."""
         x0, y0, x1, y1 = shape.box
         left, top = max(int(x0 * self.size) - 1, 0), max(int(y0 * self.size) - 1, 0)
         right, bottom = min(int(x1 * self.size) + 2, self.size), min(int(y1 * self.size) + 2, self.size)
@@ -115,11 +115,11 @@ class Canvas:
         self.material[window][inside] = NUMBER[material] if material else 0
 
     def labels(self) -> Int32Array:
-        """Int32 [3, size//2, size//2]: object, part, material, every second pixel."""
+        """Return int32 [3, size//2, size//2]: object, part, material, every second pixel."""
         half = self.size // 2 * 2
         return np.stack([self.object, self.part, self.material])[:, 1:half:2, 1:half:2]
 
     def picture(self) -> Array:
-        """Uint8 [size, size, 3]."""
+        """Return the picture, uint8 [size, size, 3]."""
         pixels: Array = np.clip(self.rgb * 255 + np.float32(0.5), 0, 255).astype(np.uint8)
         return pixels

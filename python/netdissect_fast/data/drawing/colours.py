@@ -23,14 +23,14 @@ PAINTS = {  # RGB 0..255, each well inside its name
 
 
 def paint_of(rng: np.random.Generator, *names: str) -> Float32Array:
-    """A paint of one of these names (default: any), a little varied: RGB 0..1, float32 [3]."""
+    """Return a paint of one of these names (default: any), slightly varied: RGB 0..1, float32 [3]."""
     name = str(rng.choice(names or tuple(PAINTS)))
     shade = rng.uniform(0.88, 1.08) + rng.uniform(-0.03, 0.03, 3)
     return np.clip(np.array(PAINTS[name]) / 255 * shade, 0, 1).astype(np.float32)
 
 
 def name_colours(rgb: Array) -> Int32Array:
-    """Concept number of the colour of each pixel, int32 [Y, X], from uint8 RGB [Y, X, 3].
+    """Return the concept number of the colour of each pixel, int32 [Y, X], from uint8 RGB [Y, X, 3].
 
     By brightness v, saturation s and hue h (in sixths of the circle, red 0, green 2, blue 4): black where
     v < 0.22; where s < 0.2, white if v > 0.78 and else grey; red to yellow hues are brown where v < 0.62;

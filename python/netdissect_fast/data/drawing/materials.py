@@ -1,4 +1,4 @@
-"""What surfaces look like: fills for plain paint and for eight materials, each a pattern of its own."""
+"""Fills that make surfaces look like plain paint or one of eight materials, each with its own pattern."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _TABLE = 256  # side of the noise tables, a power of 2
 
 @cache
 def _noise_table(smooth: bool) -> Float32Array:
-    """Noise in 0..1 that repeats, float32 [_TABLE, _TABLE]: white, or smooth over some 16 cells."""
+    """Return periodic noise in 0..1, float32 [_TABLE, _TABLE]: white, or smooth over some 16 cells."""
     rng = np.random.Generator(np.random.PCG64(20170411))
     if not smooth:
         return rng.random((_TABLE, _TABLE), np.float32)
@@ -34,7 +34,7 @@ def _noise_table(smooth: bool) -> Float32Array:
 
 
 def noise(x: Float32Array, y: Float32Array, scale: float, shift: int = 0, smooth: bool = True) -> Plane:
-    """Noise in 0..1 at x [1, w], y [h, 1] (float32 [h, w]); ``scale``: table cells in a picture width."""
+    """Return noise in 0..1 at x [1, w], y [h, 1] (float32 [h, w]); ``scale``: table cells per picture width."""
     columns, rows = x[0] * np.float32(scale), y[:, 0] * np.float32(scale)
     j, i = columns.astype(np.int64) + shift, rows.astype(np.int64) + 7 * shift
     table = _noise_table(smooth)
@@ -47,7 +47,7 @@ def noise(x: Float32Array, y: Float32Array, scale: float, shift: int = 0, smooth
 
 
 def shades(colour: Float32Array, light: Plane) -> Plane:
-    """A colour [3] under light [h, w]: float32 [h, w, 3]."""
+    """Return a colour [3] under light [h, w]: float32 [h, w, 3]."""
     return light[..., None] * colour
 
 

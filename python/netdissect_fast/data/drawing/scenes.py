@@ -1,4 +1,4 @@
-"""Eight scenes: grounds behind, things before them, nearer things lower and larger."""
+"""Eight scenes: backgrounds first, things in front of them, nearer things lower and larger."""
 
 from __future__ import annotations
 
@@ -211,7 +211,7 @@ def _grass(c: Canvas, horizon: float, colour: Float32Array) -> None:
 
 
 def _room(c: Canvas, wall: Callable[..., object] | None, ground: Callable[..., object]) -> float:
-    """Wall and floor; gives the height of the skirting."""
+    """Paint wall and floor; return the height of the skirting."""
     rng, floor = c.rng, c.uniform(0.66, 0.74)
     colour = paint_of(rng, "white", "yellow", "pink", "blue", "green", "purple")
     colour = colour * np.float32(0.6) + np.float32(0.4)

@@ -1,4 +1,4 @@
-"""Readers of the four data sets that Broden is built from, in the layouts that they are published in."""
+"""Readers of the four data sets that Broden is built from, in the layouts in which they are published."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["Ade20k2016", "Ade20k2021", "Dtd", "OpenSurfaces", "Pascal", "open_ad
 
 
 def open_ade20k(path: str | os.PathLike[str]) -> Ade20k2016 | Ade20k2021:
-    """ADE20K in the layout that is there; where both are below ``path``, that of 2016, which Broden was made from."""
+    """Open ADE20K in the layout found below ``path``; if both are, that of 2016, which Broden was made from."""
     if Path(path, ade20k_2021.PHOTOS).is_dir():
         return Ade20k2021(path)
     if look_for(path, ade20k.INDEX, ade20k.PLACES):

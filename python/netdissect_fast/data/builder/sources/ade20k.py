@@ -1,4 +1,4 @@
-"""ADE20K as of July 2016, which Broden was made from: one table for all images, its classes in the masks' colours."""
+"""ADE20K as of July 2016, which Broden was made from: one table for all images, classes as colours of the masks."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .matlab import read_matlab
 from .photographs import Photographs, check_named, concept_names, find_folder
 
 RELEASE = "ADE20K_2016_07_26"
-PLACES = (RELEASE, f"*/{RELEASE}")  # where it may be below the folder that a user names
+PLACES = (RELEASE, f"*/{RELEASE}")  # where it may be below the user's folder
 INDEX = "index_ade20k.mat"
 MAX_INFLATED = 1 << 31  # bytes of the table; it counts 3148 classes in 22210 images, twice
 MAX_LEVELS = 16  # of parts of parts; usually 3
@@ -40,7 +40,7 @@ class AdePhotographs(Photographs):
         self._scene_numbers = {name: number for number, name in enumerate(names, 1)}
 
     def _annotation(self, index: int, names: Mapping[int, tuple[str, ...]], where: str) -> Annotation:
-        """The labels, given the names of all classes and which file has them."""
+        """Return the labels, given the names of all classes and the file that has them."""
         size = image_size(self._photo(index))
         seg, *levels = (locate(folder, path) for folder, path in self._mask_files(index))
         maps: dict[str, Array] = {"object": _classes(seg, size, names, where)}
@@ -57,7 +57,7 @@ class AdePhotographs(Photographs):
         return self._mask_files(index)
 
     def _mask_files(self, index: int) -> list[tuple[str, str]]:
-        """The objects' mask, then the parts', as far as there are any."""
+        """Return the objects' mask, then the parts', if any."""
         stem = os.path.splitext(self._images[index])[0]  # noqa: PTH122 — the folders must stay
         files = [(self._photos, f"{stem}_seg.png")]
         for level in count(1):
@@ -73,7 +73,7 @@ class AdePhotographs(Photographs):
 class Ade20k2016(AdePhotographs):
     """ADE20K_2016_07_26: the folder with index_ade20k.mat, or one of the two above it.
 
-    Gives scene (whole image), object [H, W] and part [L, H, W]. Raises DataError for a broken or hostile table;
+    Provides scene (whole image), object [H, W] and part [L, H, W]. Raises DataError for a broken or hostile table;
     needs scipy.
     """
 
@@ -101,18 +101,18 @@ class Ade20k2016(AdePhotographs):
 
 
 def _below_images(folder: str) -> str:
-    """``ADE20K_2016_07_26/images/training/a/abbey`` without what leads to images/, and with / at its end."""
+    """Return ``ADE20K_2016_07_26/images/training/a/abbey`` relative to images/, with / at its end."""
     return f"{folder.removeprefix(f'{RELEASE}/').removeprefix('images/').rstrip('/')}/"
 
 
 def scene_name(scene: str) -> str:
-    """``airport/entrance`` as Broden calls it: ``airport-entrance-s``. Empty for none and for ``~not labeled``."""
+    """Return ``airport/entrance`` as Broden calls it: ``airport-entrance-s``. Empty for none and ``~not labeled``."""
     name = scene.replace(" - ", "-").strip(" /").replace("/", "-").replace(" ", "_")
     return "" if name in ("", "-") or name.startswith("~") else f"{name}-s"
 
 
 def _classes(path: str, size: tuple[int, int], names: Container[int], where: str) -> Uint16Array:
-    """The classes in a mask [H, W]: tens of red, then green. Blue tells instances apart."""
+    """Return the classes in a mask [H, W]: tens of red, then green. Blue distinguishes instances."""
     pixels = read_mask(path, size)
     if pixels.ndim != 3:
         raise DataError(path, "expected an RGB PNG (class = red // 10 * 256 + green), got greyscale or a palette")

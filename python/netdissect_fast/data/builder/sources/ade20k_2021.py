@@ -24,9 +24,9 @@ MAX_JSON = 1 << 25  # bytes of one file; usually 50 thousand
 class Ade20k2021(AdePhotographs):
     """ADE20K_2021_17_01: the folder with images/ADE, or one of the two above it.
 
-    Gives scene (whole image), object [H, W] and part [L, H, W]. An image's scene is the folder that it is in, such as
-    cultural/apse__indoor; what its classes are called is read from its JSON file with the annotation, so that
-    constructing lists folders only. Raises DataError where there is no image.
+    Provides scene (whole image), object [H, W] and part [L, H, W]. An image's scene is its folder, such as
+    cultural/apse__indoor; the names of its classes are read from its JSON file with the annotation, so that
+    constructing only lists folders. Raises DataError if there are no images.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -53,23 +53,23 @@ def _images_below(photos: Path) -> list[str]:
         stems = {file.removesuffix(".jpg") for file in files if file.endswith(".jpg")}
         below = Path(folder).relative_to(photos).as_posix()
         images += [f"{below}/{stem}.jpg" for stem in stems]
-        folders[:] = [name for name in folders if name not in stems]  # these hold a mask of each instance
+        folders[:] = [name for name in folders if name not in stems]  # these hold one mask per instance
     return sorted(images)
 
 
 def _names(path: str) -> dict[int, tuple[str, ...]]:
-    """The names of each class, of the objects and parts of one image."""
+    """Return the names of each class, of the objects and parts of one image."""
     record = _read(path)
     annotation = record.get("annotation") if isinstance(record, dict) else None
     objects = annotation.get("object") if isinstance(annotation, dict) else None
-    if isinstance(objects, dict):  # MATLAB writes an array of one so
+    if isinstance(objects, dict):  # how MATLAB writes an array of one
         objects = [objects]
     if not isinstance(objects, list):
         raise DataError(path, "annotation.object: expected a list of objects")
     names: dict[int, tuple[str, ...]] = {}
     for place, item in enumerate(objects):
         number, name = (item.get("name_ndx"), item.get("name")) if isinstance(item, dict) else (None, None)
-        if number == []:  # MATLAB writes nothing so
+        if number == []:  # how MATLAB writes an empty value
             continue
         if type(number) is not int or not 0 <= number <= MAX_NUMBER or not isinstance(name, str):
             raise DataError(

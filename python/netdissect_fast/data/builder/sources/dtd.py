@@ -15,7 +15,7 @@ LABELS = "labels/labels_joint_anno.txt"
 class Dtd(Photographs):
     """dtd-r1.0.1: the folder with labels/ and images/, or the one above it.
 
-    Gives texture (whole image, several, in the order of the file). Raises DataError with the line for a broken table.
+    Provides texture (whole image, several, in file order). Raises DataError with the line for a broken table.
     """
 
     name = "dtd"

@@ -18,7 +18,7 @@ from ....types import Array, BoolArray, Uint16Array
 from ...files.vocabulary import MAX_NUMBER
 
 MAX_BYTES = 1 << 28  # of one file
-MAX_DEPTH = 16  # of cells and structs in each other: scipy reads them by a recursion that knows no limit
+MAX_DEPTH = 16  # of nested cells and structs: scipy reads them by unlimited recursion
 _HEADER = 128
 _COMPRESSED, _MATRIX = 15, 14  # kinds of elements
 _CELL, _STRUCT = 1, 2  # classes of matrices
@@ -27,17 +27,17 @@ _MAX_LENGTHS = 32 * 4  # bytes of a matrix's lengths, one for each dimension
 
 
 class Matlab:
-    """A value in a .mat file, and ``key``, where it is in it: ``anno.objects(2).mask``, counted from 1."""
+    """A value in a .mat file, and ``key``, its place there: ``anno.objects(2).mask``, counted from 1."""
 
     def __init__(self, path: str, key: str, value: Any) -> None:
         self.path, self.key, self.value = path, key, value
 
     def error(self, reason: str) -> DataError:
-        """A DataError about this value."""
+        """Return a DataError about this value."""
         return DataError(self.path, f"{self.key}: {reason}")
 
     def __getitem__(self, field: str) -> Matlab:
-        """A field of a struct."""
+        """Return a field of a struct."""
         value = self.value.ravel()[0] if isinstance(self.value, np.ndarray) and self.value.size == 1 else self.value
         names = getattr(getattr(value, "dtype", None), "names", None)
         if not isinstance(value, np.void) or not names or field not in names:
@@ -45,38 +45,38 @@ class Matlab:
         return Matlab(self.path, f"{self.key}.{field}", value[field])
 
     def __iter__(self) -> Iterator[Matlab]:
-        """The structs of an array of them; none where it is empty, of whatever kind."""
+        """Yield the structs of an array of structs; none if it is empty, whatever its kind."""
         value = self.value
         if not isinstance(value, np.ndarray) or (value.size and value.dtype.names is None):
             raise self.error("expected an array of structs")
         return (Matlab(self.path, f"{self.key}({i})", item) for i, item in enumerate(value.ravel(), 1))
 
     def text(self) -> str:
-        """A line of characters."""
+        """Return a line of characters."""
         value = self.value
         if not isinstance(value, np.ndarray) or value.dtype.kind != "U" or value.size > 1:
             raise self.error("expected text")
         return str(value.ravel()[0]) if value.size else ""
 
     def texts(self) -> list[str]:
-        """The lines in an array of cells."""
+        """Return the lines in an array of cells."""
         value = self.value
         if not isinstance(value, np.ndarray) or value.dtype != object:
             raise self.error("expected cells of text")
         return [Matlab(self.path, f"{self.key}{{{i}}}", item).text() for i, item in enumerate(value.ravel(), 1)]
 
     def whole_number(self) -> int:
-        """One number, 0 to 65535."""
+        """Return one number, 0 to 65535."""
         if not isinstance(self.value, np.ndarray) or self.value.size != 1:
             raise self.error("expected one number")
         return int(self._numbers(self.value).ravel()[0])
 
     def matrix(self, size: tuple[int, int]) -> Uint16Array:
-        """Numbers of ``size`` [H, W]."""
+        """Return numbers, uint16 of ``size`` [H, W]."""
         return self._numbers(self._sized(size))
 
     def mask(self, size: tuple[int, int]) -> BoolArray:
-        """Where numbers of ``size`` [H, W] are not 0."""
+        """Return where numbers of ``size`` [H, W] are not 0."""
         value = self._sized(size)
         if value.dtype.kind not in "biuf":
             raise self.error("expected a mask of numbers")
@@ -99,10 +99,10 @@ class Matlab:
 
 
 def read_matlab(path: str | os.PathLike[str], variable: str, limit: int) -> Matlab:
-    """One variable of a .mat file that inflates to at most ``limit`` bytes.
+    """Read one variable of a .mat file that inflates to at most ``limit`` bytes.
 
-    Raises DataError, before scipy sees the file, where it is none, is larger, holds objects, is nested deeply or says
-    that it has more cells than it has; and where scipy cannot read it.
+    Raises DataError, before scipy sees the file, if it is not one, is larger, holds objects, is nested deeply or
+    claims more cells than it has; also if scipy cannot read it.
     """
     path = os.fspath(path)
     loadmat = require("scipy.io", "build").loadmat
@@ -120,7 +120,7 @@ def read_matlab(path: str | os.PathLike[str], variable: str, limit: int) -> Matl
 
 
 def _inflated(path: str, limit: int) -> tuple[bytes, str]:
-    """A file with its compressed elements inflated, and the order of its bytes, < or >."""
+    """Return a file with its compressed elements inflated, and its byte order, < or >."""
     data = read_bytes(path, MAX_BYTES)
     order = {b"\x00\x01IM": "<", b"\x01\x00MI": ">"}.get(data[_HEADER - 4 : _HEADER])
     if order is None:
@@ -147,7 +147,7 @@ def _inflated(path: str, limit: int) -> tuple[bytes, str]:
 
 
 def _check(data: bytes, tag: struct.Struct, start: int, end: int, depth: int) -> int:
-    """Check what lies between two places, and count the matrices among it. ValueError says what is wrong."""
+    """Check the elements between two offsets, and count the matrices among them. ValueError says what is wrong."""
     count = 0
     while start < end:
         kind, size = tag.unpack_from(data, start)
@@ -173,7 +173,7 @@ def _check_matrix(data: bytes, tag: struct.Struct, body: int, end: int, depth: i
     if depth == MAX_DEPTH:
         raise ValueError(f"cells and structs are nested more than {MAX_DEPTH} deep")
     kind, size = tag.unpack_from(data, body + 16)
-    if kind >> 16 or size > _MAX_LENGTHS:  # one number kept in the tag itself is not how many cells are counted
+    if kind >> 16 or size > _MAX_LENGTHS:  # one number kept in the tag itself cannot state the lengths of cells
         raise ValueError("it has cells in one dimension, or in too many dimensions")
     lengths = struct.unpack_from(f"{tag.format[0]}{size // 4}I", data, body + 24)
     if math.prod(lengths) > max(_check(data, tag, body, end, depth + 1), 1):

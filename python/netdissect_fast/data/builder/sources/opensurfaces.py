@@ -1,4 +1,4 @@
-"""OpenSurfaces, as its own script lays it out: materials of surfaces in photographs of rooms."""
+"""OpenSurfaces, as laid out by its own script: materials of surfaces in photographs of rooms."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SUBSTANCES = "label-substance-colors.csv"
 class OpenSurfaces(Photographs):
     """The folder with photos.csv, label-substance-colors.csv, photos/ and photos-labels/.
 
-    Gives material [H, W]. Its masks also tell objects (green) and scenes; Broden takes neither, as they are very
+    Provides material [H, W]. Its masks also encode objects (green) and scenes; Broden uses neither, as they are very
     unbalanced. They are 1024 pixels high whatever the photograph's size. Raises DataError with the line for a broken
     table.
     """

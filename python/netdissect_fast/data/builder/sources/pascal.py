@@ -26,8 +26,8 @@ _LABEL = re.compile(r"(\d{1,5}):\s*(.+)")
 class Pascal(Photographs):
     """The folder with VOC2010/JPEGImages, part/Annotations_Part, part/part2ind.m, context/labels.txt, context/trainval.
 
-    Gives object [H, W] of Pascal-Context and part [H, W] of Pascal-Part, of the images that have parts' annotations.
-    Parts of one name have one number, whatever they are parts of. Raises DataError with the line for a broken table;
+    Provides object [H, W] of Pascal-Context and part [H, W] of Pascal-Part, of the images that have part annotations.
+    Parts with one name have one number, whatever they are parts of. Raises DataError with the line for a broken table;
     needs scipy.
     """
 
@@ -61,7 +61,7 @@ class Pascal(Photographs):
         return [(folder, f"{self.file_name(index)}.mat") for folder in self._annotations]
 
     def _part_map(self, annotation: Matlab, size: tuple[int, int]) -> Uint16Array:
-        """Parts [H, W] in one layer: later ones cover earlier ones, those without a name too."""
+        """Return parts [H, W] in one layer: later ones cover earlier ones, including those without a name."""
         numbers = np.zeros(size[0] * size[1], np.uint16)  # column by column, as MATLAB's masks are
         for thing in annotation["objects"]:
             of = thing["class_ind"].whole_number()

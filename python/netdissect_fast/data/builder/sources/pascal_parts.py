@@ -9,11 +9,11 @@ from typing import TypeAlias
 from ....errors import DataError
 from .photographs import read_lines
 
-PartNames: TypeAlias = dict[tuple[int, str], str]  # class, a part's code → what it is called; "": nothing in particular
+PartNames: TypeAlias = dict[tuple[int, str], str]  # class, a part's code → its name; "": nothing in particular
 
 MAX_REPEATS = 1000  # engine_1, engine_2 and so on; usually 10
-SIDES = frozenset(("left", "right", "front", "back", "upper", "lower", "side"))  # left out of names
-_LONG = {  # codes that the file does not explain, or calls by another name elsewhere
+SIDES = frozenset(("left", "right", "front", "back", "upper", "lower", "side"))  # omitted from names
+_LONG = {  # codes that the file does not explain, or names differently elsewhere
     "backside": "back side",
     "bwheel": "back wheel",
     "frontside": "front side",
@@ -41,7 +41,7 @@ _OTHER = re.compile(r"%.*|function\b.*|end|pimap\s*=.*|pimap\{ii\}\s*=.*|valueSe
 
 
 def read_part_names(path: Path) -> PartNames:
-    """What every part is called, without left, right and so on. DataError, with the line, for what it cannot read."""
+    """Read the name of every part, without left, right and so on. DataError, with the line, for what is unreadable."""
     names: PartNames = {}
     repeats = keys = 0
     for line, text in read_lines(path):

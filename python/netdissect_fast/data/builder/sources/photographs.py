@@ -1,4 +1,4 @@
-"""What the sources share: N photographs in a folder, the files that belong to them, and checks of what they hold."""
+"""What the sources share: N photographs in a folder, the files that belong to them, and checks of their contents."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 
 
 class Photographs:
-    """A Source of JPEG files; what they show is read by each source's own ``annotation``.
+    """A Source of JPEG files; each source's own ``annotation`` reads what they show.
 
-    tables  files that say what there is, all of them read by then
+    tables  files that list the contents, all of them read already
     photos  folder of the photographs; may itself be a link
     images  their paths below it, with / between folders
-    Raises DataError where there is no image.
+    Raises DataError if there are no images.
     """
 
     name: str
@@ -52,7 +52,7 @@ class Photographs:
         raise NotImplementedError
 
     def fingerprint(self) -> str:
-        """See Source. Of the photographs and of what belongs to them, not of other files beside them."""
+        """See Source. Covers the photographs and the files that belong to them, no other files beside them."""
         found = Fingerprint(f"{self.name} 1")
         for table in self._tables:
             found.add(table.name)
@@ -66,25 +66,25 @@ class Photographs:
         return locate(self._photos, self._images[index])
 
     def _label_files(self, index: int) -> list[tuple[str, str]]:
-        """(folder, path below it) of the files that say what one photograph shows."""
+        """Return (folder, path below it) of the files that say what one photograph shows."""
         return []
 
 
 def _size_of(folder: str, path: str) -> int:
     try:
-        return os.stat(f"{folder}/{path}").st_size  # noqa: PTH116 — of a hundred thousand files
+        return os.stat(f"{folder}/{path}").st_size  # noqa: PTH116 — for a hundred thousand files
     except (OSError, ValueError):
-        return -1  # reading will say what is wrong with it
+        return -1  # reading it will report what is wrong
 
 
 def look_for(path: str | os.PathLike[str], marker: str, places: Iterable[str]) -> Path | None:
-    """The first of ``path`` and ``places`` below it, which may have wildcards, where there is a ``marker``."""
+    """Return the first of ``path`` and ``places`` below it, which may have wildcards, that holds a ``marker``."""
     folders = [Path(path), *(folder for place in places for folder in sorted(Path(path).glob(place)))]
     return next((folder for folder in folders if (folder / marker).exists()), None)
 
 
 def find_folder(path: str | os.PathLike[str], marker: str, places: Iterable[str], what: str) -> Path:
-    """What ``look_for`` finds; DataError where that is nothing."""
+    """Return what ``look_for`` finds; DataError if it finds nothing."""
     folder = look_for(path, marker, places)
     if folder is None:
         if not Path(path).is_dir():
@@ -94,7 +94,7 @@ def find_folder(path: str | os.PathLike[str], marker: str, places: Iterable[str]
 
 
 def read_lines(path: Path) -> list[tuple[int, str]]:
-    """The lines of a text file that are not blank, with their numbers, without surrounding blanks. Raises DataError."""
+    """Read the non-blank lines of a text file, with their numbers, without surrounding blanks. Raises DataError."""
     data = read_bytes(path, MAX_TABLE)
     try:
         text = data.decode("utf-8-sig")
@@ -105,7 +105,7 @@ def read_lines(path: Path) -> list[tuple[int, str]]:
 
 
 def check_named(path: str, numbers: Array, names: Container[int], where: str) -> None:
-    """DataError where a map, uint8 or uint16, has a number but 0 that ``names`` lacks; ``where`` has them."""
+    """Raise DataError if a map, uint8 or uint16, has a nonzero number that ``names``, read from ``where``, lacks."""
     flat = numbers.ravel()
     found = [int(flat[0]), *np.unique(flat[1:][flat[1:] != flat[:-1]]).tolist()]  # regions are large: few begin
     unknown = [number for number in found if number and number not in names]
@@ -114,5 +114,5 @@ def check_named(path: str, numbers: Array, names: Container[int], where: str) ->
 
 
 def concept_names(text: str, separator: str) -> tuple[str, ...]:
-    """The names that a cell lists."""
+    """Return the names that a cell lists."""
     return tuple(name for name in map(str.strip, text.split(separator)) if name)
