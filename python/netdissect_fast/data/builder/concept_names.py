@@ -52,7 +52,7 @@ def claimed_names(tallies: Mapping[Label, Tally], synonyms: Synonyms) -> tuple[d
 
 
 def _likeness(label: Label, tallies: Mapping[Label, Tally]) -> Callable[[Label], tuple[float, int, Label]]:
-    """Return a sort key, how unlike a label another one is: by mean size; then the less frequent."""
+    """Return a sort key for how unlike ``label`` other labels are: by mean size; then the less frequent."""
 
     def size(label: Label) -> float:
         return tallies[label].coverage / tallies[label].images

@@ -58,7 +58,7 @@ def plain(rng: np.random.Generator, colour: Float32Array, variation: float = 0.1
 
 
 def gradient(top: Float32Array, bottom: Float32Array) -> Fill:
-    """From one colour at the picture's top to another at its bottom."""
+    """Fade from one colour at the picture's top to a different one at its bottom."""
     return lambda x, y: (top + y[..., None] * (bottom - top)) + np.zeros((1, x.shape[1], 1), np.float32)
 
 

@@ -70,8 +70,8 @@ def check(
     """Read all of a data set, and list all that is wrong with it.
 
     data                           a data set, or what ``open_data`` opens
-    split, categories, label_size  as ``open_data`` takes them; for a data set that is not open yet
-    threads                        that read images; default: one a processor, at most 8
+    split, categories, label_size  as in ``open_data``; only for a data set that is not open yet
+    threads                        number of threads that read images; default: one per processor, at most 8
     Raises ArgumentError for arguments that do not fit; faults of the data are not raised.
     """
     faults: list[DataError] = []
