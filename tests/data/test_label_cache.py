@@ -308,7 +308,7 @@ def test_without_a_home_one_warning(data: Counting, expected: PackedLabels, monk
 
     monkeypatch.setattr(Path, "home", homeless)
     monkeypatch.delenv("NETDISSECT_FAST_CACHE", raising=False)
-    with pytest.warns(UserWarning, match="choose one with --cache"):
+    with pytest.warns(UserWarning, match="choose a folder with --cache"):
         assert equal(packed_labels(data), expected)
 
 

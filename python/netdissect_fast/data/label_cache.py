@@ -41,7 +41,7 @@ def cache_folder(chosen: str | os.PathLike[str] | None = None) -> Path:
     try:
         home = Path.home()
     except RuntimeError as error:
-        raise OutputError(f"there is no cache folder ({error}); choose one with") from error
+        raise OutputError(f"there is no cache folder ({error})") from error
     if sys.platform == "win32":
         base = Path(os.environ.get("LOCALAPPDATA") or home / "AppData" / "Local")
     elif sys.platform == "darwin":
@@ -86,12 +86,16 @@ def packed_labels(
                 _build(new, dataset, threads, progress)
                 if folder.exists() and _read(folder, dataset) is None:
                     shutil.rmtree(folder, ignore_errors=True)  # broken, and in our way
-        problem = f"{folder} was removed while in use; choose another"
+        problem = f"{folder} was removed while in use"
     except OutputError as error:  # also if another process was faster: then its cache is read
-        problem = str(error)
+        problem = str(error).partition("; ")[0]  # what it advises is for results
     if folder and (labels := _read(folder, dataset)):
         return labels
-    warnings.warn(f"packed labels are not cached for the next run: {problem} --cache", DataWarning, stacklevel=2)
+    warnings.warn(
+        f"packed labels are not cached for the next run: {problem}; choose a folder with --cache",
+        DataWarning,
+        stacklevel=2,
+    )
     return _pack_temporarily(dataset, threads, progress)
 
 
