@@ -181,7 +181,7 @@ DISSECT, EXPLAIN = ["dissect", *RUN, "--layers", "1"], ["explain", "out", "--mod
         ([*DISSECT, "--transform", "flip"], "path/to/file.py:function"),
         ([*DISSECT, "--checkpoints", "ckpt/*.npz"], "no file matches"),
         ([*DISSECT, "--checkpoints", "net.py"], "net.py"),
-        (["rotate", *RUN, "--layers", "1", "--seeds", "0"], "seeds must be at least one"),
+        (["rotate", *RUN, "--layers", "1", "--seeds", "0"], "seeds must be one or more different"),
         (["rotate", *RUN, "--layers", "1", "--alphas", "0.5,0.5"], "alphas"),
         (["rotate", *RUN, "--layers", "9"], "no layer '9'"),
         (["null", "nowhere"], "nowhere"),

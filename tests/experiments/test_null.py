@@ -152,10 +152,10 @@ GOOD = {"scores": np.full((2, 12), 0.5), "held_out": np.full(12, 0.5)}
         (GOOD | {"held_out": np.full(11, 0.5)}, "12 units"),
         (GOOD | {"scores": np.full(12, 0.5)}, "12 units"),
         (GOOD | {"scores": np.array(0.5)}, "12 units"),
-        (GOOD | {"scores": np.full((2, 12), 1.5)}, "no IoU"),
-        (GOOD | {"held_out": np.full(12, np.nan)}, "no IoU"),
-        (GOOD | {"scores": np.full((2, 12), 0.5, np.float32)}, "no IoU"),
-        (GOOD | {"scores": np.zeros((2, 12), np.int64)}, "no IoU"),
+        (GOOD | {"scores": np.full((2, 12), 1.5)}, "is not an IoU"),
+        (GOOD | {"held_out": np.full(12, np.nan)}, "is not an IoU"),
+        (GOOD | {"scores": np.full((2, 12), 0.5, np.float32)}, "is not an IoU"),
+        (GOOD | {"scores": np.zeros((2, 12), np.int64)}, "is not an IoU"),
     ],
 )
 def test_broken_files(run: nd.Dissection, tmp_path: Path, arrays: dict[str, np.ndarray], words: str) -> None:

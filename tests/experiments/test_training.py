@@ -91,7 +91,7 @@ def test_errors(tmp_path: Path) -> None:
     for paths in ([], [path, *save(tmp_path / "again", "1.pth")]):
         with pytest.raises(ArgumentError, match="at least one checkpoint, all with different names"):
             nd.dissect_series(two_layers(), paths, DATA, "0", **OPTIONS)
-    with pytest.raises(ModelError, match="no such file"):
+    with pytest.raises(ModelError, match="no such weights file"):
         nd.dissect_series(two_layers(), [tmp_path / "2.pth"], DATA, "0", **OPTIONS)
     with pytest.raises(ModelError, match=r"1\.pth: does not fit the model"):
         nd.dissect_series(two_layers(units=4), [path], DATA, "0", **OPTIONS)

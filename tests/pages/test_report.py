@@ -266,7 +266,7 @@ def test_a_worker_that_cannot_start_is_explained(tmp_path):
     )
     done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 1
-    assert "or with workers=0" in done.stderr.splitlines()[-1]
+    assert "or use workers=0" in done.stderr.splitlines()[-1]
     assert not (tmp_path / "out" / "index.html").exists()
 
 
