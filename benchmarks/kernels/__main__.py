@@ -7,11 +7,10 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from ours import Ours, assert_exact
-from tables import print_head, print_row
-from timing import header, interleaved, milliseconds, one_thread, ratio
-from workload import SETTINGS, Workload, make
-
+from ..ours import Ours, assert_exact
+from ..tables import print_head, print_row
+from ..timing import header, interleaved, milliseconds, one_thread, ratio
+from ..workload import SETTINGS, Workload, make
 from .job import Kernel, compiled, validate
 
 

@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from ours import counts_of
-from workload import CONCEPTS, VOCABULARY, Workload
 
 from netdissect_fast import _core
 from netdissect_fast.geometry.grids import AxisTable
 from netdissect_fast.scoring.backends.reference import ReferenceBackend
 from netdissect_fast.types import Array
+
+from ..ours import counts_of
+from ..workload import CONCEPTS, VOCABULARY, Workload
 
 # GCC's own headers warn of uninitialised values (bug 105593).
 _COMPILE = ("g++", "-std=c++20", "-O3", "-march=native", "-ffp-contract=off", "-Wall", "-Wextra",
