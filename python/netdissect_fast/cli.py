@@ -12,7 +12,7 @@ from typing import Any
 from . import __version__
 from .commands import ablate, compare, curve, data, demo, dissect, explain, info, merge, null, report, rotate
 from .commands.options import HelpFormatter, examples, help_option
-from .errors import NetDissectError
+from .errors import NetDissectError, printable_lines
 
 _EXAMPLES = (
     "demo",
@@ -43,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except NetDissectError as error:
         with suppress(BrokenPipeError):
             sys.stdout.flush()  # earlier output comes before the error
-        print(f"netdissect-fast: error: {error}", file=sys.stderr)
+        print(f"netdissect-fast: error: {printable_lines(error)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print(
@@ -64,7 +64,7 @@ def _warnings_as_messages() -> Iterator[None]:
 
     def show_ours(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
         if category.__module__.startswith(__package__):
-            print(f"netdissect-fast: warning: {message}", file=sys.stderr)
+            print(f"netdissect-fast: warning: {printable_lines(message)}", file=sys.stderr)
         else:
             show(message, category, *where, **more)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -11,12 +12,15 @@ from . import _core
 from .errors import ArgumentError, ShapeError
 from .types import Array, BoolArray, Float64Array, Int32Array, Int64Array, Uint64Array
 
+LARGEST = 2**31 - 1  # concept number
+_TABLE = 1 << 20  # numbers up to here are looked up in a table of all numbers, larger ones by bisection
+
 
 @dataclass(frozen=True)
 class Vocabulary:
     """The C concepts of a data set, in ascending order of their numbers.
 
-    numbers     int64 [C], ≥ 1: the values in label maps
+    numbers     int64 [C], 1 to 2³¹ − 1: the values in label maps
     names       C names
     category    int32 [C]: index into ``categories`` of the primary category; −1 for a concept without one
     categories  names of the categories, in the data set's order
@@ -43,6 +47,8 @@ class Vocabulary:
             )
         if len(self.numbers) and (self.numbers[0] < 1 or np.any(np.diff(self.numbers) <= 0)):
             raise ArgumentError("concept numbers must be ≥ 1, ascending and distinct; 0 means unlabelled")
+        if len(self.numbers) and self.numbers[-1] > LARGEST:
+            raise ArgumentError(f"concept numbers must be 1 to {LARGEST}, got {self.numbers[-1]}; renumber them")
         if np.any(self.category < -1) or np.any(self.category >= len(self.categories)):
             raise ArgumentError(
                 f"a concept's category must be an index into the {len(self.categories)} categories, or −1 for none"
@@ -51,12 +57,39 @@ class Vocabulary:
     def __len__(self) -> int:
         return len(self.numbers)
 
-    @property
+    @cached_property
     def columns(self) -> Int32Array:
-        """int32 [largest number + 1]: number → column in 0..C−1; −1 for numbers that are not a concept."""
-        columns = np.full(int(self.numbers[-1]) + 1 if len(self) else 1, -1, np.int32)
+        """int32 [largest number + 1]: number → column in 0..C−1; −1 for numbers that are not a concept.
+
+        ``columns_of`` needs no memory for numbers in between.
+        """
+        columns = np.full(self.largest + 1, -1, np.int32)
         columns[self.numbers] = np.arange(len(self), dtype=np.int32)
+        columns.flags.writeable = False
         return columns
+
+    @property
+    def largest(self) -> int:
+        """The largest number; 0 without concepts."""
+        return int(self.numbers[-1]) if len(self) else 0
+
+    @property
+    def dense(self) -> bool:
+        """Whether the numbers are small enough for ``columns``."""
+        return self.largest <= _TABLE
+
+    def columns_of(self, numbers: Array) -> Int32Array:
+        """Return the column of each number, in the shape of ``numbers``; −1 for those that are not a concept.
+
+        >>> words = nd.Vocabulary([3, 2**31 - 1], ("wheel", "car"), [0, 0], ("object",))
+        >>> words.columns_of(np.array([0, 3, 4, 2**31 - 1])).tolist()
+        [-1, 0, -1, 1]
+        """
+        numbers = np.asarray(numbers)
+        if not len(self):
+            return np.full(numbers.shape, -1, np.int32)
+        column = np.minimum(np.searchsorted(self.numbers, numbers), len(self) - 1)
+        return np.where(self.numbers[column] == numbers, column, -1).astype(np.int32)
 
     @staticmethod
     def primary(coverage: Float64Array) -> Int32Array:  # [C, categories]
@@ -130,7 +163,7 @@ class PackedLabels:
     @classmethod
     def pack(cls, labels: Iterable[ImageLabels], vocabulary: Vocabulary) -> PackedLabels:
         """Pack the labels of images, in order. Raises ArgumentError for a number outside the vocabulary."""
-        return cls.join([pack_image(image, vocabulary.columns) for image in labels])
+        return cls.join([pack_image(image, vocabulary) for image in labels])
 
     @classmethod
     def join(cls, images: Sequence[PackedImage]) -> PackedLabels:
@@ -265,14 +298,34 @@ def unpack(words: Uint64Array, size: tuple[int, int]) -> BoolArray:
     return planes.reshape(-1, tiles[0] * 8, tiles[1] * 8)[:, : size[0], : size[1]].astype(bool)
 
 
-def pack_image(labels: ImageLabels, columns: Int32Array) -> PackedImage:
-    """Pack one image's labels; ``columns`` as in Vocabulary.columns. A whole-image concept takes no words."""
-    for number in labels.whole:
-        if number and not (0 < number < len(columns) and columns[number] >= 0):
-            raise ArgumentError(f"concept number {number} (whole image) is not in the vocabulary")
-    whole = np.unique(columns[[n for n in labels.whole if n]]).astype(np.int32)
+def pack_image(labels: ImageLabels, vocabulary: Vocabulary) -> PackedImage:
+    """Pack one image's labels. A whole-image concept takes no words. ArgumentError for numbers of no concept."""
+    numbers = [number for number in labels.whole if number]
+    found = vocabulary.columns_of(np.array([n if 0 < n <= LARGEST else -1 for n in numbers], np.int64))
+    if (found < 0).any():
+        number = numbers[int(np.argmax(found < 0))]
+        raise ArgumentError(f"concept number {number} (whole image) is not in the vocabulary")
+    whole = np.unique(found)
+    maps = numbers_of_maps(labels.maps)
+    columns = vocabulary.columns if vocabulary.dense else np.arange(-1, len(vocabulary), dtype=np.int32)
+    if not vocabulary.dense:  # in place of the numbers their places among all, from 1: these are in the same order
+        place = vocabulary.columns_of(maps) + 1
+        unknown = maps[(place == 0) & (maps != 0)]
+        if unknown.size:
+            raise ArgumentError(f"concept number {unknown[0]} (label map) is not in the vocabulary")
+        maps = place
     try:
-        concepts, areas, words = _core.pack(np.ascontiguousarray(labels.maps, np.int32), columns, whole)
+        concepts, areas, words = _core.pack(maps, columns, whole)
     except ValueError as error:
         raise ArgumentError(str(error)) from None
     return PackedImage(labels.shape, concepts, areas, words, whole)
+
+
+def numbers_of_maps(maps: Array) -> Int32Array:
+    """Return label maps as contiguous int32. Raises ArgumentError for a number that does not fit: it would wrap."""
+    maps = np.asarray(maps)
+    if maps.size and not np.can_cast(maps.dtype, np.int32):
+        for number in (maps.min(), maps.max()):
+            if not -LARGEST <= number <= LARGEST:
+                raise ArgumentError(f"concept numbers must be 1 to {LARGEST} (0: unlabelled), got {number}")
+    return np.ascontiguousarray(maps, np.int32)

@@ -1,4 +1,4 @@
-"""Reader of the small csv files of a data set, which trusts nothing in them."""
+"""Reader of the small csv files of a data set, which trusts nothing in them; writer of the tables for people."""
 
 from __future__ import annotations
 
@@ -9,14 +9,17 @@ import os
 import re
 import stat
 from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from .errors import DataError
 
 MAX_FIELD = 100_000  # characters in one csv cell; Broden's longest has a few hundred
 MAX_TABLE = 1 << 30  # bytes of one csv file; Broden's index has 12 million
 
+_FORMULA = re.compile(r"'*[=+\-@\t\r]")  # how text begins that a spreadsheet computes, or that ``cell_text`` wrote
 _INTEGER = re.compile(r"\+?([0-9]{1,15})(?:\.0*)?", re.ASCII)
 
 
@@ -57,6 +60,35 @@ class Table:
         """Return a cell without surrounding blanks; empty if the file has no such column."""
         place = self.columns.get(column)
         return "" if place is None else cells[place].strip()
+
+
+def csv_text(header: Sequence[str], rows: Iterable[Iterable[Any]]) -> str:
+    """Return a table that people may open in a spreadsheet: floats as repr, text as ``cell_text`` writes it."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(map(cell_text, header))
+    writer.writerows([cell_text(cell) if isinstance(cell, str) else cell for cell in row] for row in rows)
+    return text.getvalue()
+
+
+def cell_text(text: str) -> str:
+    """Return text for a cell: an apostrophe comes before what a spreadsheet would take for a formula.
+
+    It also comes before text that has one there already, so that ``text_of_cell`` returns any text as it was.
+
+    >>> [cell_text(text) for text in ("car", "=cmd()", "-wheel", "'s", "'=")]
+    ['car', "'=cmd()", "'-wheel", "'s", "''="]
+    """
+    return f"'{text}" if _FORMULA.match(text) else text
+
+
+def text_of_cell(cell: str) -> str:
+    """Return what ``cell_text`` was given.
+
+    >>> [text_of_cell(cell) for cell in ("car", "'=cmd()", "'-wheel", "'s", "''=")]
+    ['car', '=cmd()', '-wheel', "'s", "'="]
+    """
+    return cell[1:] if cell.startswith("'") and _FORMULA.match(cell) else cell
 
 
 def parse_integer(text: str) -> int | None:

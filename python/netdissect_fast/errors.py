@@ -17,6 +17,19 @@ def shortened(text: object) -> str:
     return text if len(text) <= 500 else f"{text[:500]}..."
 
 
+def printable(text: str) -> str:
+    """Return text on one line, as a terminal may show it: what it would interpret becomes an escape, as in repr.
+
+    That is control characters, and those that change the direction of the text around them.
+    """
+    return text if text.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
+def printable_lines(text: object) -> str:
+    """Return text of several lines, each of them printable."""
+    return "\n".join(map(printable, str(text).expandtabs(4).splitlines()))
+
+
 class ArgumentError(NetDissectError, ValueError):
     """An argument or option has a value that cannot be used."""
 

@@ -89,6 +89,28 @@ def _end_with_parent() -> None:
 
 
 @contextmanager
+def loader_deaths_named() -> Iterator[None]:
+    """Turn any error that the death of one of torch's loader processes caused into a CapacityError that says so.
+
+    torch raises a RuntimeError in the main thread, wherever that is, such as inside the network.
+    """
+    try:
+        yield
+    except Exception as error:
+        cause: BaseException | None = error
+        said = ""  # by torch: the innermost, since others quote it
+        while cause is not None:
+            said = str(cause) if "DataLoader worker (pid" in str(cause) else said
+            cause = cause.__cause__ or cause.__context__
+        if not said:
+            raise
+        raise CapacityError(
+            f"a loader process died: {shortened(said).strip()} If memory is short, use fewer processes; with workers=0 "
+            "(--workers 0) the main process loads the images, and an error there is shown"
+        ) from error
+
+
+@contextmanager
 def _said_what_cannot_be_sent() -> Iterator[None]:
     """Turn the errors of several kinds that pickling raises into one ArgumentError."""
     try:

@@ -19,8 +19,8 @@ from netdissect_fast.data.dataset import DataWarning, Subset
 from netdissect_fast.data.faults import skipped_of, without_broken
 from netdissect_fast.data.formats.broden import Broden
 from netdissect_fast.data.formats.synthetic import write_synthetic
-from netdissect_fast.data.inspection.check import check, printable
-from netdissect_fast.errors import ArgumentError, DataError
+from netdissect_fast.data.inspection.check import check
+from netdissect_fast.errors import ArgumentError, DataError, printable
 
 from ..support.mask_folders import write_folder
 from ..support.tiny_broden import edit, label_maps, write_label_map, write_tiny

@@ -233,8 +233,8 @@ def test_vocabulary_of_lists() -> None:
 
 def test_pack_of_a_number_at_the_edge_of_the_table() -> None:
     vocabulary = Vocabulary(np.array([3, 70000]), ("a", "b"), np.zeros(2, np.int32), ("c",))
-    packed = pack_image(image([[70000, 3], [0, 0]]), vocabulary.columns)
+    packed = pack_image(image([[70000, 3], [0, 0]]), vocabulary)
     assert packed.concepts[:2].tolist() == [0, 1]
     for number in (70001, 2, 2**31 - 1):
         with pytest.raises(ValueError, match=f"concept number {number} "):
-            pack_image(image([[number, 3], [0, 0]]), vocabulary.columns)
+            pack_image(image([[number, 3], [0, 0]]), vocabulary)

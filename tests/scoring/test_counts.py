@@ -140,7 +140,7 @@ def test_all_of_broden_in_one_call(isa: str) -> None:
     images, side = 63_305, 224
     maps, one = np.ones((images, 1, 1, 1), np.float32), image(whole=(1,), size=(side, side))
     vocabulary = vocabulary_of([0], 1)
-    labels = PackedLabels.join([pack_image(one, vocabulary.columns)] * images)
+    labels = PackedLabels.join([pack_image(one, vocabulary)] * images)
     axes = AxisTable(*(np.zeros(side, kind) for kind in (np.int32, np.int32, np.float32)))
     intersection, area = np.full((1, 1), 2**32 - 1), np.zeros((1, 1), np.int64)
     backend, zero = CpuBackend(2, isa), np.zeros(1, np.float32)
@@ -155,11 +155,11 @@ def test_all_of_broden_in_one_call(isa: str) -> None:
 
 def test_one_image_has_fewer_than_31_bits_of_pixels() -> None:
     """A concept's pixels in one image are int32; a larger image is refused before it is looked at."""
-    columns = vocabulary_of([0], 1).columns
-    assert pack_image(image(whole=(1,), size=(46_340, 46_340)), columns).whole.tolist() == [0]
+    vocabulary = vocabulary_of([0], 1)
+    assert pack_image(image(whole=(1,), size=(46_340, 46_340)), vocabulary).whole.tolist() == [0]
     for size in ((46_341, 46_341), (2**16, 2**15), (1, 2**31)):
         with pytest.raises(ArgumentError, match=f"{size[0]}×{size[1]} pixels: an image has at most 2147483647"):
-            pack_image(image(whole=(1,), size=size), columns)
+            pack_image(image(whole=(1,), size=size), vocabulary)
 
 
 def test_chance_closed_form() -> None:

@@ -58,7 +58,7 @@ def _dissect(arguments: argparse.Namespace) -> None:
         index, count = arguments.shard
         print(f"shard {index}/{count} written to {arguments.out}; once all shards are: netdissect-fast merge")
     elif arguments.json:
-        print(json.dumps(result_json(result, arguments.iou_threshold), indent=2, ensure_ascii=False))
+        print(json.dumps(result_json(result, arguments.iou_threshold), indent=2))
     else:
         print(result_text(result, arguments.out, arguments.iou_threshold))
 

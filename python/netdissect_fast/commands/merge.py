@@ -51,6 +51,6 @@ def _merge(arguments: argparse.Namespace) -> None:
         progress=not arguments.quiet,
     )
     if arguments.json:
-        print(json.dumps(result_json(result, arguments.iou_threshold), indent=2, ensure_ascii=False))
+        print(json.dumps(result_json(result, arguments.iou_threshold), indent=2))
     else:
         print(result_text(result, arguments.out or arguments.folders[0], arguments.iou_threshold))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 import warnings
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 from itertools import chain
 from typing import NamedTuple
@@ -14,9 +14,10 @@ import numpy as np
 from ..concepts import ImageLabels
 from ..csv_tables import keep
 from ..errors import DataError, shortened
-from ..types import BoolArray
 from .dataset import ConceptDataset, DataWarning, Subset
 from .label_cache import in_threads
+
+_COUNTED = 1 << 20  # numbers below are found by counting all of them, others by sorting
 
 
 class Inspection(NamedTuple):
@@ -89,8 +90,7 @@ def skipped_of(data: object) -> tuple[DataError, ...]:
 
 def inspector(data: ConceptDataset) -> Callable[[int], Inspection]:
     """Return a function that inspects an image of any data set, by what ``image`` and ``labels`` return or raise."""
-    known = data.vocabulary.columns >= 0
-    known[0] = True  # unlabelled
+    known = frozenset(data.vocabulary.numbers.tolist()) | {0}  # which is unlabelled
 
     def inspect(index: int) -> Inspection:
         faults: list[DataError] = []
@@ -123,23 +123,24 @@ def _kept(data: ConceptDataset, index: int, what: str, faults: list[DataError]) 
         faults.append(DataError(data.name(index), reason))
 
 
-def _numbers(labels: ImageLabels, known: BoolArray) -> set[int]:
+def _numbers(labels: ImageLabels, known: Collection[int]) -> set[int]:
     """Return the concept numbers of an image's labels; ValueError if these are not what ImageLabels must be."""
     maps = np.asarray(labels.maps)
     if maps.ndim != 3 or not np.issubdtype(maps.dtype, np.integer) or min(maps.shape[1:]) < 1:
         raise ValueError(f"maps must be integers [L, Y, X] with at least one pixel, got {maps.dtype} {maps.shape}")
-    if maps.size and (int(maps.min()) < 0 or int(maps.max()) >= len(known)):
-        raise ValueError(_unknown(int(maps.min()) if int(maps.min()) < 0 else int(maps.max())))
+    if maps.size and int(maps.min()) < 0:
+        raise ValueError(_unknown(int(maps.min())))
     numbers = numbers_of(maps)
     for number in (*numbers, *(whole := [operator.index(number) for number in labels.whole])):
-        if not 0 <= number < len(known) or not known[number]:
+        if number not in known:
             raise ValueError(_unknown(number))
     return {*numbers, *whole} - {0}
 
 
 def numbers_of(maps: np.ndarray) -> Sequence[int]:
     """Return the distinct values of integers ≥ 0, ascending."""
-    numbers: list[int] = np.flatnonzero(np.bincount(maps.ravel())).tolist()
+    counted = maps.size and int(maps.max()) < _COUNTED
+    numbers: list[int] = (np.flatnonzero(np.bincount(maps.ravel())) if counted else np.unique(maps)).tolist()
     return numbers
 
 

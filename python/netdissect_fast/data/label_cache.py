@@ -229,12 +229,12 @@ def _write_words(file: IO[bytes], dataset: ConceptDataset, threads: int | None, 
 
 def _packed_images(dataset: ConceptDataset, threads: int | None, progress: bool) -> Generator[PackedImage, None, None]:
     """Yield all images packed, in order."""
-    columns = dataset.vocabulary.columns
+    vocabulary = dataset.vocabulary
 
     def pack(index: int) -> PackedImage:
         labels = dataset.labels(index)
         try:
-            return pack_image(labels, columns)
+            return pack_image(labels, vocabulary)
         except ValueError as error:
             raise ArgumentError(f"{dataset.name(index)}: {error}") from error
 

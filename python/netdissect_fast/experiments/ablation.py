@@ -16,6 +16,7 @@ from ..data.input.preprocess import from_model
 from ..errors import ArgumentError, LayerError, ModelError
 from ..network.hooks import evaluating, outputs, resolve_layers, unwrap
 from ..plot import lines
+from ..processes import loader_deaths_named
 from ..results.layer_result import LayerResult
 from ..runs.preparation import device_and_dtype
 from ..types import Int64Array
@@ -112,7 +113,7 @@ def ablate(
     right: list[Int64Array] = []
     plain: list[Int64Array] = []
     answers: dict[str, list[Int64Array]] = {name: [] for name in sets}
-    with evaluating(unwrap(model)):
+    with evaluating(unwrap(model)), loader_deaths_named():
         for first, images in image_batches(data, prepare, batch_size, workers):
             batch = images.to(*where)
             plain.append(_answers(model, batch))

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from ..errors import require
+from ..csv_tables import csv_text
+from ..errors import printable, require
 from ..plot import detached
 from ..storage import atomic_file, write_text
 
@@ -31,18 +30,15 @@ def rows_csv(rows: Rows) -> str:
     """Return a header and a line for each row, "" without rows; floats as Python's repr."""
     if not rows:
         return ""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
+    columns = list(rows[0])
+    return csv_text(columns, ([row.get(name, "") for name in columns] for row in rows))
 
 
 def rows_text(rows: Rows) -> str:
-    """Return the same for a terminal: columns aligned, floats with four digits."""
+    """Return the same for a terminal: columns aligned, floats with four digits, all names printable."""
     if not rows:
         return "(nothing)"
-    lines = [list(rows[0]), *([_shown(value) for value in row.values()] for row in rows)]
+    lines = [[printable(name) for name in rows[0]], *([_shown(value) for value in row.values()] for row in rows)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
     number = [isinstance(value, int | float) for value in rows[0].values()]
     return "\n".join(
@@ -55,7 +51,7 @@ def rows_text(rows: Rows) -> str:
 
 
 def _shown(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return f"{value:.4g}" if isinstance(value, float) else printable(str(value))
 
 
 def save_rows(out: str | Path, name: str, rows: Rows) -> Path:

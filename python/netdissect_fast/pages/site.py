@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
 
-from ..errors import DataError, OutputError
+from ..errors import DataError, OutputError, printable
 from ..storage import LOCK, atomic_file, read_json, remove_file, remove_tree, require_writable, write_json
 
 if TYPE_CHECKING:
@@ -46,9 +47,11 @@ class Site:
             loader=FileSystemLoader(_TEMPLATES),
             autoescape=True,
             undefined=StrictUndefined,
+            finalize=_shown,
             trim_blocks=True,
             lstrip_blocks=True,
         )
+        self._templates.filters["printable"] = printable
         for asset in ("report.css", "report.js"):
             self.write(f"assets/{asset}", (_TEMPLATES / asset).read_bytes())
 
@@ -99,6 +102,11 @@ class Site:
     def bytes(self) -> int:
         """Return the total size of all files."""
         return sum(file.stat().st_size for file in self.out.rglob("*") if file.is_file())
+
+
+def _shown(value: Any) -> Any:
+    """Return a value of a template as pages show it: no name turns the direction of the text around it."""
+    return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def write_picture(path: Path, image: Image) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..concepts import Vocabulary
-from ..csv_tables import Table, read_table
+from ..csv_tables import Table, read_table, text_of_cell
 from ..errors import DataError
 from ..scoring.unit_labels import UnitLabels
 from .tables import _FIELDS, _SURE, _TAIL, UnitTable
@@ -52,8 +52,8 @@ def compare_csv(path: str | Path) -> UnitTable:
     for line, cells in lines:
         if units.setdefault(_unit(table, line, cells), line) != line:
             raise table.error(line, f"unit {_unit(table, line, cells)} is listed twice")
-    labels = [[table.text(cells, f"{category}-label") for category in categories] for _, cells in lines]
-    vocabulary, concept = _vocabulary(labels, categories)
+    labels = [[text_of_cell(table.text(cells, f"{name}-label")) for name in categories] for _, cells in lines]
+    vocabulary, concept = _vocabulary(labels, tuple(map(text_of_cell, categories)))
     shape = len(lines), len(categories)
     pixels = {field: np.zeros(shape, np.int64) for field in ("truth", "activation", "intersect")}
     score = np.zeros(shape)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -10,15 +11,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..concepts import Vocabulary
-from ..errors import ArgumentError, DataError, require, shortened
+from ..data.dataset import DataWarning
+from ..errors import ArgumentError, DataError, printable, require, shortened
 from ..geometry.grids import Grid
 from ..storage import read_json, remove_file, write_json
 from .layer_result import LayerResult
+from .run_file import read_run, write_run
 
 if TYPE_CHECKING:
     from ..data.dataset import ConceptDataset
 
-FORMAT = 1  # of the result folder; increased when older readers would misread it
+_LONGEST = 1e12  # seconds that a stage may have taken
 
 
 @dataclass(repr=False)
@@ -45,7 +48,7 @@ class Dissection(Mapping[str, LayerResult]):
 
     def __repr__(self) -> str:
         layers = ", ".join(map(repr, self.layers.values())) or "no layer"
-        return f"Dissection({self.run.get('model', 'a network')}: {layers})"
+        return printable(f"Dissection({self.run.get('model', 'a network')}: {layers})")
 
     def __getitem__(self, name: str) -> LayerResult:
         if name not in self.layers:
@@ -104,7 +107,7 @@ class Dissection(Mapping[str, LayerResult]):
         else:
             remove_file(out / "timings.json")
         run = {name: value for name, value in self.run.items() if name != "timings"}
-        write_json(out / "run.json", {"format": FORMAT, **run, "layers": layers, "vocabulary": vocabulary})
+        write_run(out / "run.json", {**run, "layers": layers, "vocabulary": vocabulary})
 
 
 def layer_folders(names: Mapping[str, object]) -> dict[str, str]:
@@ -123,7 +126,8 @@ def layer_folders(names: Mapping[str, object]) -> dict[str, str]:
 def load(out: str | Path) -> Dissection:
     """Read a result folder that ``Dissection.save`` (or ``dissect(out=...)``) wrote.
 
-    Raises DataError if a file is missing, broken or from a later format.
+    Raises DataError if a file is missing, broken, changed or from a later format. A broken timings.json is a warning,
+    and the run is loaded without timings.
 
     >>> from tempfile import TemporaryDirectory
     >>> maps = np.array([[[[4, 0], [0, 0]]], [[[0, 0], [0, 3]]]], np.float32)
@@ -138,10 +142,8 @@ def load(out: str | Path) -> Dissection:
     True
     """
     path = Path(out) / "run.json"
-    run = read_json(path)
+    _, run = read_run(path)
     try:
-        if run.pop("format") != FORMAT:
-            raise DataError(path, f"was not written in format {FORMAT}; use the version that wrote it")
         words = run.pop("vocabulary")
         names, categories = tuple(words["names"]), tuple(words["categories"])
         if not all(isinstance(name, str) for name in names + categories):
@@ -159,6 +161,33 @@ def load(out: str | Path) -> Dissection:
         raise
     except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as error:
         raise DataError(path, f"does not describe a dissection: {shortened(repr(error))}") from error
-    if (path.parent / "timings.json").exists():
-        run["timings"] = read_json(path.parent / "timings.json")
+    if (timings := _timings(path.parent / "timings.json")) is not None:
+        run["timings"] = timings
     return Dissection(layers, run)
+
+
+def _timings(path: Path) -> dict[str, float] | None:
+    """Return the seconds of each stage; None if there are none, with a warning if that is because they are broken."""
+    if not path.exists():
+        return None
+    try:
+        timings = read_json(path)
+        if not isinstance(timings, dict) or not all(
+            isinstance(seconds, int | float) and 0 <= seconds < _LONGEST for seconds in timings.values()
+        ):
+            raise DataError(path, "does not hold the seconds of each stage")
+    except DataError as error:
+        warnings.warn(f"{error}; the run is loaded without its timings", DataWarning, stacklevel=3)
+        return None
+    return timings
+
+
+def warn_if_nothing_occurs(result: Dissection) -> None:
+    """Warn if no pixel of the images carries a concept, so that no unit can have a label."""
+    if result and not result[next(iter(result))].counts.concept_area.any():
+        warnings.warn(
+            "no concept occurs in any image, so no unit has a label: look at the labels with nd.overview(data), or "
+            "netdissect-fast data info DATA",
+            DataWarning,
+            stacklevel=3,
+        )

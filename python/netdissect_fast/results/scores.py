@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..concepts import ImageLabels, PackedLabels, Vocabulary
+from ..concepts import ImageLabels, PackedLabels, Vocabulary, numbers_of_maps
 from ..errors import ArgumentError, ShapeError
 from ..geometry.grids import Alignment, Grid, make_grid
 from ..scoring.backends.base import Backend, NonFiniteError, nonfinite
@@ -148,10 +148,10 @@ def _packed(labels: Any, vocabulary: Vocabulary | None) -> tuple[PackedLabels, V
         if labels.ndim != 3 or not np.issubdtype(labels.dtype, np.integer):
             raise ShapeError(f"expected integer labels [N, Y, X], got {labels.dtype} {list(labels.shape)}")
         if vocabulary is None:
-            numbers = np.unique(labels[labels != 0]).astype(np.int64)
+            numbers = np.unique(numbers_of_maps(labels[labels != 0])).astype(np.int64)
             names = tuple(str(number) for number in numbers)
             vocabulary = Vocabulary(numbers, names, np.zeros(len(numbers), np.int32), ("concept",))
-        labels = [ImageLabels(image[None].astype(np.int32)) for image in labels]
+        labels = [ImageLabels(image[None]) for image in labels]
     if vocabulary is None:
         raise ArgumentError("a vocabulary is needed to name the concepts of these labels: pass vocabulary=")
     if isinstance(labels, PackedLabels):

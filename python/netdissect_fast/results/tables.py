@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import math
 from dataclasses import dataclass
@@ -14,7 +12,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from ..concepts import Vocabulary
-from ..errors import ArgumentError, require
+from ..csv_tables import csv_text
+from ..errors import ArgumentError, printable, require
 from ..scoring.detectors import CountRule, detectors, unique_detectors
 from ..scoring.unit_labels import UnitLabels
 from ..storage import atomic_file
@@ -81,7 +80,7 @@ class UnitTable:
     q: Float64Array | None = None
 
     def __repr__(self) -> str:
-        return f"UnitTable({self.name!r}: {len(self)} units; {', '.join(self.vocabulary.categories)})"
+        return printable(f"UnitTable({self.name!r}: {len(self)} units; {', '.join(self.vocabulary.categories)})")
 
     def __len__(self) -> int:
         return len(self.unit)
@@ -189,12 +188,9 @@ class UnitTable:
 
     def to_csv(self) -> str:
         """Return NetDissect's result.csv (spec 6.2): units from 1, by descending score; our own columns at the end."""
-        records = self.records()
-        text = io.StringIO()
-        writer = csv.DictWriter(text, self.columns, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows({**records[u], "unit": records[u]["unit"] + 1} for u in self.ranked)
-        return text.getvalue()
+        records, columns = self.records(), self.columns
+        ranked = ({**records[u], "unit": records[u]["unit"] + 1} for u in self.ranked)
+        return csv_text(columns, ([record[name] for name in columns] for record in ranked))
 
     def to_json(self) -> str:
         """Return a JSON list of ``records``, with null for what is unknown (NaN)."""

@@ -16,6 +16,7 @@ from ..data.label_cache import cached_labels, decoding_threads
 from ..errors import ArgumentError
 from ..geometry.grids import Alignment, Grid
 from ..network.hooks import Tokens, watch
+from ..processes import loader_deaths_named
 from ..scoring.counts import CategoryRule
 from ..scoring.peaks import SMALL
 from ..scoring.thresholds import Quantile, exact_quantile, tail_rank
@@ -163,7 +164,7 @@ def estimate(
             sampled[name].add(maps, position)
 
     shown = Subset(sample, [*range(size), *range(len(sample))])
-    with watch(model, layers, consume, **settings.watching) as run:
+    with loader_deaths_named(), watch(model, layers, consume, **settings.watching) as run:
         for first, batch in image_batches(shown, prepared.preprocess, size, workers):
             position = first - size
             run(batch.to(*where), [shown.name(i) for i in range(first, first + len(batch))])

@@ -11,7 +11,7 @@ from ..data.dataset import ConceptDataset
 from ..data.label_cache import packed_labels
 from ..data.sources import check_same, data_of_run
 from ..errors import ArgumentError
-from ..results.run_result import Dissection
+from ..results.run_result import Dissection, warn_if_nothing_occurs
 from ..scoring.backends.choice import choose
 from ..storage import only_writer, remove_unfinished, require_unheld
 from .checkpoints import require_no_shards
@@ -106,6 +106,7 @@ def merge(
         result.run["timings"] = {name: round(seconds, 3) for name, seconds in clock.items()}
         result.save(target)
         remove_parts(target)
+    warn_if_nothing_occurs(result)
     return result
 
 

@@ -13,7 +13,8 @@ from ..data.dataset import ConceptDataset, own_inputs
 from ..data.input.batches import LabelsAhead, image_batches
 from ..network.hooks import watch
 from ..network.maps import dtype_name
-from ..results.run_result import Dissection
+from ..processes import loader_deaths_named
+from ..results.run_result import Dissection, warn_if_nothing_occurs
 from ..scoring.backends.base import Backend
 from ..storage import require_writable
 from .checkpoints import Checkpoints, Shard, begin, checked_shard
@@ -94,6 +95,7 @@ class RunInProgress:
         current = _Collecting(run.prepared.plans, self.counting)
         with (
             run.timed("forward"),
+            loader_deaths_named(),
             watch(run.model, run.layers, current.add, **settings.watching) as forward,
             self._bar() as bar,
         ):
@@ -120,6 +122,8 @@ class RunInProgress:
                 result.layers[name] = finish_layer(parts, self.counting, run.ranks)
         result.run["timings"] = {phase: round(seconds, 3) for phase, seconds in run.seconds.items()}
         self.checkpoints.save(result, run.ranks)
+        if run.ranks.rank == 0:
+            warn_if_nothing_occurs(result)
         return result
 
     def _bar(self) -> Any:

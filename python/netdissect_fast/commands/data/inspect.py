@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ...errors import printable
 from ..options import cache_option, names_of, new_command, other_options, required_options, size_of
 
 if TYPE_CHECKING:
@@ -164,7 +165,6 @@ def _info(arguments: argparse.Namespace) -> None:
 
 
 def _overview_text(found: Overview, top: int) -> str:
-    from ...data.inspection.check import printable
     from ...experiments.rows import rows_text
 
     splits = ", ".join(f"{count:,} {split or 'without a split'}" for split, count in found.splits.items())
@@ -178,7 +178,7 @@ def _overview_text(found: Overview, top: int) -> str:
     ]
     table = [
         {
-            "category": printable(category.name) or "(none)",
+            "category": category.name or "(none)",
             "concepts": len(category.concepts),
             "images": category.images,
             "labelled by": _kinds(category),
@@ -204,13 +204,12 @@ def _kinds(category: CategoryCounts) -> str:
 
 
 def _concepts_text(category: CategoryCounts, top: int) -> list[str]:
-    from ...data.inspection.check import printable
     from ...experiments.rows import rows_text
 
     rows = [
         {
             "number": concept.number,
-            "concept": printable(concept.name),
+            "concept": concept.name,
             "images": concept.images,
             "% of these": 100 * concept.share_of_them,
             "% of all": 100 * concept.share,
@@ -223,7 +222,6 @@ def _concepts_text(category: CategoryCounts, top: int) -> list[str]:
 
 
 def _find(arguments: argparse.Namespace) -> None:
-    from ...data.inspection.check import printable
     from ...data.inspection.find import find
     from ...errors import ArgumentError
     from ...experiments.rows import rows_text
@@ -236,7 +234,7 @@ def _find(arguments: argparse.Namespace) -> None:
         print(json.dumps([image._asdict() for image in shown], indent=2))
         return
     if shown:
-        print(rows_text([{"image": printable(f.name), "pixels": f.pixels, "%": 100 * f.share} for f in shown]))
+        print(rows_text([{"image": f.name, "pixels": f.pixels, "%": 100 * f.share} for f in shown]))
     some = f", of which these are the first {len(shown):,}" if len(shown) < len(found) else ""
     print(f"{len(found):,} image{'s'[: len(found) != 1]} with {printable(arguments.concept)}{some}")
 

@@ -47,9 +47,8 @@ class Labelled:
     def annotation(self, index: int) -> Annotation:
         """Return the labels, by category."""
         labels, words = self.data.labels(index), self.data.vocabulary
-        category = np.full(len(words.columns), -1, np.int64)
-        category[words.numbers] = words.category
-        of_maps = category[labels.maps]
+        category = np.append(words.category, -1)  # by column; the last is that of numbers of no concept
+        of_maps = category[words.columns_of(labels.maps)]
         maps: dict[str, Array] = {}
         whole: dict[str, tuple[int, ...]] = {}
         for place, name in enumerate(words.categories):
@@ -57,7 +56,7 @@ class Labelled:
             layers = [np.where(m, numbers, 0) for m, numbers in zip(mine, labels.maps, strict=True) if m.any()]
             if layers:
                 maps[name] = layers[0] if len(layers) == 1 else np.stack(layers)
-            if numbers := tuple(n for n in labels.whole if category[n] == place):
+            if numbers := tuple(n for n in labels.whole if category[words.columns_of(np.array(n))] == place):
                 whole[name] = numbers
         return Annotation(maps, whole, self._names)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ...csv_tables import keep
-from ...errors import DataError
+from ...errors import DataError, printable
 from ..dataset import ConceptDataset
 from ..faults import inspections, inspector
 from ..files.index import Row, read_index
@@ -93,11 +93,6 @@ def check(
     if broden is not None and broden.split is None and broden.source()["categories"] is None:
         notes += _unnamed(broden)
     return Checked(_ordered(faults), tuple(notes), len(opened), maps)
-
-
-def printable(text: str) -> str:
-    """Return text on one line, whatever file names contain: what a terminal would interpret becomes an escape."""
-    return text if text.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def _opened(
