@@ -73,6 +73,8 @@ def same_files(folder: Path) -> None:
     """A run's files are those of the finished run; run.json but for what made it."""
     got, expected = contents(folder), contents(OLD / "run")
     records = [json.loads(files.pop("run.json")) for files in (got, expected)]
+    assert (records[0].pop("format"), records[1].pop("format")) == (2, 1)
+    del records[0]["checksum"]
     for record in records:
         del record["versions"], record["settings"]["torch_threads"]
     assert got == expected
@@ -135,9 +137,15 @@ def test_a_finished_run_is_loaded(fresh: nd.Dissection) -> None:
                 assert np.array_equal(array, wanted)
 
 
-def test_saved_again_it_is_the_same_bytes(tmp_path: Path) -> None:
+def test_saved_again_it_is_the_same_bytes_but_for_a_checksum(tmp_path: Path) -> None:
     nd.load(OLD / "run").save(tmp_path)
-    assert contents(tmp_path) == contents(OLD / "run")
+    got, expected = contents(tmp_path), contents(OLD / "run")
+    run = json.loads(got["run.json"])
+    assert got.pop("run.json").replace(
+        f'  "format": 2,\n  "checksum": "{run["checksum"]}",\n'.encode(), b'  "format": 1,\n'
+    ) == expected.pop("run.json")
+    assert got == expected
+    assert nd.load(tmp_path).run == nd.load(OLD / "run").run
 
 
 def test_scored_again_it_is_the_same() -> None:

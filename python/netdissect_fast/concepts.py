@@ -63,20 +63,15 @@ class Vocabulary:
 
         ``columns_of`` needs no memory for numbers in between.
         """
-        columns = np.full(self.largest + 1, -1, np.int32)
+        columns = np.full(int(self.numbers[-1]) + 1 if len(self) else 1, -1, np.int32)
         columns[self.numbers] = np.arange(len(self), dtype=np.int32)
         columns.flags.writeable = False
         return columns
 
     @property
-    def largest(self) -> int:
-        """The largest number; 0 without concepts."""
-        return int(self.numbers[-1]) if len(self) else 0
-
-    @property
     def dense(self) -> bool:
         """Whether the numbers are small enough for ``columns``."""
-        return self.largest <= _TABLE
+        return not len(self) or bool(self.numbers[-1] <= _TABLE)
 
     def columns_of(self, numbers: Array) -> Int32Array:
         """Return the column of each number, in the shape of ``numbers``; −1 for those that are not a concept.
