@@ -100,11 +100,15 @@ def test_an_error_of_the_model_stays_one(tmp_path: Path) -> None:
 def test_the_innermost_words_are_quoted() -> None:
     """Once, however often the error was wrapped; the network is left as it was found."""
     model = two_layers().train()
-    with pytest.raises(CapacityError) as caught, loader_deaths_named(), evaluating(model):
+
+    def fail() -> None:
         try:
             raise RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed. ")
         except RuntimeError as error:
             raise ValueError(f"the model raised RuntimeError: {error}") from error
+
+    with pytest.raises(CapacityError) as caught, loader_deaths_named(), evaluating(model):
+        fail()
     assert re.match(
         r"a loader process died: DataLoader worker \(pid 7\) is killed by signal: Killed\. If ", str(caught.value)
     )

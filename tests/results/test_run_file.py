@@ -37,8 +37,7 @@ def said(path: Path) -> str:
     try:
         return json.dumps(read_run(path))
     except DataError as error:
-        assert str(error).startswith(f"{path}: ")
-        return "refused"
+        return "refused" if str(error).startswith(f"{path}: ") else str(error)
 
 
 def test_every_flipped_bit_is_refused_or_changes_nothing(out: Path, tmp_path: Path) -> None:

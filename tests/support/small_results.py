@@ -42,7 +42,7 @@ def dissection() -> Dissection:
 
 
 def without_checksum(out: Path) -> dict[str, Any]:
-    """Rewrite a result's run.json as format 1, which has no checksum: an edited one is looked at, not refused at once."""
+    """Rewrite a run.json as format 1, which has no checksum: an edited one is then not refused for that alone."""
     run: dict[str, Any] = json.loads((out / "run.json").read_text(encoding="utf-8"))
     del run["checksum"]
     run["format"] = 1
