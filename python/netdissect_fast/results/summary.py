@@ -65,7 +65,7 @@ def saved_facts(folder: Path) -> dict[str, Any]:
         "run": str(folder),
         "model": str(record.get("model", "unknown")),
         "data": str(data.get("name", "unknown")),
-        "images": data.get("images"),
+        "images": data.get("images", "unknown"),
         "layers": [f"{name} ({len(layer.thresholds)} units)" for name, layer in result.items()],
         "version": str(versions.get("netdissect_fast", "unknown")),
         "format": number,
