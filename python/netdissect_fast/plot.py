@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from .errors import ArgumentError, require
+from .errors import ArgumentError, printable, require
 from .results.tables import UnitTable
 from .scoring.detectors import CountRule
 
@@ -202,8 +202,8 @@ def _axes(width: float, height: float) -> Axes:
 
 
 def _text(name: str) -> str:
-    """Return a name with dollars escaped, so that none begins a formula."""
-    return name.replace("$", r"\$")
+    """Return a printable name with dollars escaped, so that none begins a formula."""
+    return printable(name).replace("$", r"\$")
 
 
 def _plain(ax: Axes, legend: Mapping[str, Any], integers: bool = True, **where: Any) -> Axes:

@@ -13,7 +13,7 @@ from ..concepts import PackedLabels
 from ..data.dataset import ConceptDataset, Subset
 from ..data.input.batches import Preprocessing, image_batches
 from ..data.label_cache import cached_labels, decoding_threads
-from ..errors import ArgumentError
+from ..errors import ArgumentError, printable
 from ..geometry.grids import Alignment, Grid
 from ..network.hooks import Tokens, watch
 from ..processes import loader_deaths_named
@@ -78,8 +78,8 @@ class Estimate:
         """Return a table for a terminal."""
         titles = ("layer", "units", "grid", "store", "at most", "counters", "dense")
         rows = [
-            (e.name, str(e.units), "×".join(map(str, e.grid.size)), *map(_size, (e.store_bytes, e.peak_bytes)),
-             _size(e.counter_bytes), _size(e.dense_bytes))
+            (printable(e.name), str(e.units), "×".join(map(str, e.grid.size)),
+             *map(_size, (e.store_bytes, e.peak_bytes, e.counter_bytes, e.dense_bytes)))
             for e in self.layers.values()
         ]  # fmt: skip
         widths = [max(len(row[i]) for row in (titles, *rows)) for i in range(len(titles))]

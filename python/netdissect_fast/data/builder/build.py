@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ... import __version__
-from ...errors import ArgumentError, OutputError
+from ...errors import ArgumentError, OutputError, printable
 from ...network.hashes import describe
 from ...processes import run_jobs
 from ...storage import write_json, write_text
@@ -47,7 +47,8 @@ class Built:
 
     def __str__(self) -> str:
         left = f"; broken images skipped: {len(self.skipped)}" if self.skipped else ""
-        return f"{self.path}: {self.images} images, {self.concepts} concepts in {', '.join(self.categories)}{left}"
+        text = f"{self.path}: {self.images} images, {self.concepts} concepts in {', '.join(self.categories)}{left}"
+        return printable(text)
 
 
 def build(
