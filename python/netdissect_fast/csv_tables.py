@@ -64,11 +64,18 @@ class Table:
 
 def csv_text(header: Sequence[str], rows: Iterable[Iterable[Any]]) -> str:
     """Return a table that people may open in a spreadsheet: floats as repr, text as ``cell_text`` writes it."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
+    lines = _Lines()
+    writer = csv.writer(lines, lineterminator="\r\n")  # so that it quotes a lone carriage return too
     writer.writerow(map(cell_text, header))
     writer.writerows([cell_text(cell) if isinstance(cell, str) else cell for cell in row] for row in rows)
-    return text.getvalue()
+    return "".join(lines)
+
+
+class _Lines(list[str]):
+    """What csv.writer writes, line by line, each ending in a line feed alone."""
+
+    def write(self, line: str) -> None:
+        self.append(line.removesuffix("\r\n") + "\n")
 
 
 def cell_text(text: str) -> str:

@@ -101,7 +101,7 @@ class Large:
         return 1
 
     def image(self, index: int) -> Any:
-        return nd.Synthetic(1, size=8).image(index)
+        return nd.Synthetic(1, size=32).image(index)
 
     def labels(self, index: int) -> nd.ImageLabels:
         return nd.ImageLabels(np.full((1, 8, 8), LARGEST), (LARGEST,))

@@ -228,6 +228,7 @@ def test_missing_timings_are_no_damage(out: Path) -> None:
     assert "timings" not in nd.load(out).run
 
 
+@pytest.mark.filterwarnings("always:.*without its timings")
 def test_the_command_says_it_in_one_line(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (out / "timings.json").write_text("{")
     assert main(["report", str(out), "--no-pictures"]) == 0

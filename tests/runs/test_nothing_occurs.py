@@ -57,6 +57,7 @@ def test_one_pixel_of_a_concept_is_enough(tmp_path: Path) -> None:
         nd.dissect(two_layers(), data(1), "0", cache=tmp_path, progress=False)
 
 
+@pytest.mark.filterwarnings("always:no concept occurs")
 def test_the_command_says_it_last_and_its_remedy_works(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
