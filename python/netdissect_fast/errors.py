@@ -94,15 +94,31 @@ class BackendUnavailable(NetDissectError, ImportError):
 
 
 class MissingExtra(NetDissectError, ImportError):
-    """A requested feature needs a package that is not installed; the message says which extra installs it."""
+    """A requested feature needs a package that cannot be imported; the message says which extra installs it."""
 
 
 def require(module: str, extra: str) -> Any:
     """Return the optional package ``module``, or raise a MissingExtra that names the extra which installs it."""
     try:
         return import_module(module)
-    except ImportError as error:
-        raise MissingExtra(f"{module} is not installed: pip install 'netdissect-fast[{extra}]'") from error
+    except Exception as error:  # a package that does not fit the others may raise anything
+        what = import_failure(module, error)
+        upgrade = "" if is_missing(module, error) else "--upgrade "
+        raise MissingExtra(f"{what}: pip install {upgrade}'netdissect-fast[{extra}]'") from error
+
+
+def is_missing(module: str, error: Exception) -> bool:
+    """Return whether ``error``, from importing ``module``, means that it is not installed."""
+    named = error.name if isinstance(error, ModuleNotFoundError) else None
+    return named is not None and f"{module}.".startswith(f"{named}.")
+
+
+def import_failure(module: str, error: Exception) -> str:
+    """Say in one line why ``module`` could not be imported."""
+    if is_missing(module, error):
+        return f"{module} is not installed"
+    said = shortened(" ".join(str(error).split()))
+    return f"{module} is installed, but importing it raised {type(error).__name__}: {said}"
 
 
 def check_option(name: str, value: str, options: object) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ArgumentError
-from .network_options import Opened, add_running, opened, saving
+from .network_options import Opened, add_running, loading, opened, saving
 from .options import iou_threshold_option, new_command, other_options, shard_of
 
 
@@ -73,7 +73,7 @@ def _series(arguments: argparse.Namespace, run: Opened) -> None:
         raise ArgumentError(f"--checkpoints {pattern}: no file matches")
     series = dissect_series(
         run.model, paths, run.data, run.layers, iou_threshold=arguments.iou_threshold,
-        **run.options, **saving(arguments),
+        **loading(arguments), **run.options, **saving(arguments),
     )  # fmt: skip
     if not run.rank:
         print(rows_text(series.rows(arguments.iou_threshold)))

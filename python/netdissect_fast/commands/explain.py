@@ -6,8 +6,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from .network_options import add_dissected, add_layer, dissected
-from .options import new_command, other_options, required_options
+from .network_options import add_dissected, add_layer, dissected, tokens_of_layer
+from .options import new_command, other_options, required_options, tokens_option
 
 
 def add(commands: Any) -> None:
@@ -24,6 +24,7 @@ def add(commands: Any) -> None:
     option = explain.add_argument_group("explanation").add_argument
     add_layer(option)
     option("--target", type=int, metavar="N", help="class to explain: index of an output (default: the highest)")
+    tokens_option(option)
     option("--top", type=int, default=8, metavar="N", help="number of units to show")
     option("--out", type=Path, metavar="DIR", help="folder for tables and figures (default: print only)")
     add_dissected(explain, required)
@@ -40,10 +41,12 @@ def _explain(arguments: argparse.Namespace) -> None:
     if len(set(names)) < len(names):
         arguments.usage_error(f"two images have the same name: {', '.join(names)}")
     _, layer, model, preprocess = dissected(arguments)
+    tokens = tokens_of_layer(arguments.tokens, layer.name)
     for path in arguments.image:
         found = explain(
-            model, layer, read_image(str(path), None), arguments.target, preprocess=preprocess, top=arguments.top
-        )
+            model, layer, read_image(str(path), None), arguments.target, preprocess=preprocess, tokens=tokens,
+            top=arguments.top,
+        )  # fmt: skip
         print(f"{path}: output {found.target}, {found.score:.3f}\n{rows_text(found.rows[: arguments.top])}\n")
         if arguments.out:
             found.save(arguments.out, path.stem)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +20,7 @@ from .options import (
     required_options,
     size_of,
     slice_of,
+    tokens_option,
 )
 from .run_options import BACKENDS
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from ..data.dataset import ConceptDataset
+    from ..network.maps import Tokens
     from ..results.layer_result import LayerResult
     from ..results.run_result import Dissection
 
@@ -48,6 +50,10 @@ def add_network(command: argparse.ArgumentParser, required: Callable[..., Any]) 
     option = command.add_argument_group("network").add_argument
     option("--weights", type=Path, metavar="FILE",
            help="weights: .safetensors, .pth or .th (tensors only), or .npz (default: random weights)")  # fmt: skip
+    option("--weights-prefix", metavar="PREFIX",
+           help="what the network's names begin with in the file, if it is there more than once")  # fmt: skip
+    option("--without-head", type=names_of, metavar="NAMES",
+           help="modules that keep random weights because the file lacks them, separated by commas")  # fmt: skip
     option("--seed", type=int, default=0, metavar="N", help="seed of random weights")
     option("--device", default="auto", help="torch device, such as cpu or cuda:0; auto: a GPU if there is one")
     see = command.add_argument_group("preprocessing (default: the model's own configuration)").add_argument
@@ -65,9 +71,21 @@ def network(arguments: argparse.Namespace, device: str) -> tuple[nn.Module, Any]
 
     from ..network.models import load_model
 
+    how = loading(arguments)
+    if (
+        arguments.weights is None
+        and getattr(arguments, "checkpoints", None) is None
+        and any(v is not None for v in how.values())
+    ):
+        arguments.usage_error("--weights-prefix and --without-head say how a file is read: add --weights")
     torch.manual_seed(arguments.seed)  # the same random weights in all shards, ranks and resumed runs
-    model = _moved(load_model(arguments.model, arguments.weights), device)
+    model = _moved(load_model(arguments.model, arguments.weights, **how), device)
     return model, _preprocess(arguments, model)
+
+
+def loading(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Return the arguments of ``load_weights`` besides model and path."""
+    return {"prefix": arguments.weights_prefix, "without_head": arguments.without_head}
 
 
 def add_dissected(command: argparse.ArgumentParser, required: Callable[..., Any]) -> None:
@@ -130,6 +148,7 @@ def add_running(command: argparse.ArgumentParser, transform: bool = True) -> Cal
     measure("--alignment", default="receptive_field", type=alignment_of,
             help="where a layer's positions lie on the image: receptive_field, half_pixel, align_corners, or "
                  "STRIDE,OFFSET in input pixels")  # fmt: skip
+    tokens_option(measure)
     measure("--units", type=slice_of, metavar="SLICE", help="only these units, such as 0:512 or 17")
     measure("--category-rule", default="image", choices=["image", "none"],
             help="image: a unit's area counts only in images that carry the concept's category; "
@@ -163,6 +182,7 @@ def opened(arguments: argparse.Namespace) -> Iterator[Opened]:
         options: dict[str, Any] = {
             "quantile": arguments.quantile,
             "alignment": arguments.alignment,
+            "tokens": _tokens(arguments.tokens, model, arguments.layers),
             "units": arguments.units,
             "category_rule": arguments.category_rule,
             "preprocess": preprocess,
@@ -176,6 +196,33 @@ def opened(arguments: argparse.Namespace) -> Iterator[Opened]:
         if getattr(arguments, "transform", None) is not None:
             options["transform"] = _transform(arguments.transform)
         yield Opened(model, data, arguments.layers, options, rank)
+
+
+def _tokens(given: Sequence[tuple[str | None, Tokens]], model: nn.Module, layers: Sequence[str]) -> Any:
+    """Return the ``tokens`` of ``dissect`` from --tokens: for all layers, by layer, or None."""
+    from ..network.layers import resolve_layers
+
+    by_layer = _once(given)
+    rest = by_layer.pop(None, None)
+    if not by_layer or rest is None:
+        return by_layer or rest
+    return {**dict.fromkeys(resolve_layers(model, layers), rest), **by_layer}
+
+
+def tokens_of_layer(given: Sequence[tuple[str | None, Tokens]], layer: str) -> Tokens | None:
+    """Return what --tokens says of the only layer."""
+    by_layer = _once(given)
+    other = next((name for name in by_layer if name not in (None, layer)), None)
+    if other is not None:
+        raise ArgumentError(f"--tokens names layer {other!r}, but the layer is {layer!r}")
+    return by_layer.get(layer, by_layer.get(None))
+
+
+def _once(given: Sequence[tuple[str | None, Tokens]]) -> dict[str | None, Tokens]:
+    by_layer = dict(given)
+    if len(by_layer) < len(given):
+        raise ArgumentError("--tokens is given twice for the same layer, or twice for all")
+    return by_layer
 
 
 def data_set(arguments: argparse.Namespace) -> ConceptDataset:

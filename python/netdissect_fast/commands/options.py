@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from ..errors import ArgumentError
+
+if TYPE_CHECKING:
+    from ..network.maps import Tokens
 
 _ALIGNMENTS = ("receptive_field", "half_pixel", "align_corners")
 
@@ -164,6 +170,45 @@ def alignment_of(text: str) -> Any:
     if not isinstance(numbers, tuple) or len(numbers) != 2:
         raise argparse.ArgumentTypeError(f"expected {', '.join(_ALIGNMENTS)} or STRIDE,OFFSET, got {text!r}")
     return numbers
+
+
+def tokens_of(text: str) -> tuple[str | None, Tokens]:
+    """Read [LAYER:]TOKENS, such as BHWC or blocks.3:prefix=1,grid=14x14; the layer is None if none is named."""
+    from ..network.maps import Tokens
+
+    layer, colon, layout = text.rpartition(":")
+    known = [field.name for field in fields(Tokens)]
+    values: dict[str, Any] = {}
+    for part in layout.split(","):
+        name, equals, value = (word.strip() for word in part.partition("="))
+        name, value = (name, value) if equals else ("layout", name)
+        if name not in known or name in values or not value:
+            raise argparse.ArgumentTypeError(
+                f"expected [LAYER:]TOKENS, such as BHWC or prefix=1,grid=14x14, got {text!r}"
+            )
+        values[name] = value if name == "layout" else _token_number(name, value, text)
+    try:
+        return (layer if colon else None), Tokens(**values)
+    except ArgumentError as error:
+        raise argparse.ArgumentTypeError(str(error).removeprefix("tokens: ")) from None
+
+
+def _token_number(name: str, value: str, text: str) -> int | tuple[int, int]:
+    rows, cross, columns = value.partition("x")
+    try:
+        if cross and name == "grid":
+            return int(rows), int(columns)
+        return int(value)
+    except ValueError:
+        expected = "ROWSxCOLUMNS" if name == "grid" else "a number"
+        raise argparse.ArgumentTypeError(f"expected {name}={expected}, got {text!r}") from None
+
+
+def tokens_option(option: Callable[..., Any]) -> None:
+    """Add --tokens."""
+    option("--tokens", type=tokens_of, action="append", default=[], metavar="[LAYER:]TOKENS",
+           help="how outputs become maps: BHWC, BCHW, BTD, TBD, prefix=1 (class and register tokens) or grid=14x14, "
+                "combined with commas; for all layers, or repeated with LAYER: for one")  # fmt: skip
 
 
 def shard_of(text: str) -> tuple[int, int]:

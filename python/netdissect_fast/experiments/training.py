@@ -70,6 +70,8 @@ def dissect_series(
     data: ConceptDataset,
     layers: Layers,
     *,
+    prefix: str | None = None,
+    without_head: str | Sequence[str] | None = None,
     iou_threshold: float = 0.04,
     out: str | Path | None = None,
     **options: Any,
@@ -83,6 +85,11 @@ def dissect_series(
     checkpoints :
         files of weights, sorted by the last number in their names ("net_2000.pth" after "net_500.pth"), which is the
         step; if some have no number, or two have the same, steps are 0, 1, ...
+    prefix :
+        prefix, or part of it, of the network's names in the files, such as "state_dict_ema"; needed if a file holds
+        the network more than once.
+    without_head :
+        names of modules that the files lack; they keep the weights that they have.
     iou_threshold :
         for training.csv and the figures.
     out :
@@ -100,9 +107,9 @@ def dissect_series(
     steps = [int(numbers[path][-1]) for path in paths] if all(numbers.values()) else []
     results = {}
     for path in paths:  # try all before the first run
-        load_weights(unwrap(model), path)
+        load_weights(unwrap(model), path, prefix=prefix, without_head=without_head)
     for path in paths:
-        load_weights(unwrap(model), path)
+        load_weights(unwrap(model), path, prefix=prefix, without_head=without_head)
         results[path] = dissect(model, data, layers, out=None if out is None else Path(out) / path.stem, **options)
     series = Series(results, steps if len(set(steps)) == len(paths) else range(len(paths)))
     if out is not None and any(results.values()) and not find_ranks(options.get("group", "auto")).rank:

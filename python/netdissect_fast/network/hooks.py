@@ -12,8 +12,9 @@ from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ..errors import LayerError, ModelError, NetDissectError
+from .failures import model_error, require_loaded
 from .layers import LayerRef, module_names, resolve_layers, unwrap
-from .maps import Tokens, as_maps, checked_maps, dtype_name
+from .maps import Tokens, as_maps, checked_maps
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -81,7 +82,8 @@ def watch(
         On entry: a layer that cannot be found. In ``run``: a layer that did not run, ran twice, or returned something
         that is not [B, U, H, W], [B, U] or [B, T, D] of floats, or a different shape than in the batch before.
     ModelError
-        In ``run``: the model itself raised, or takes a different batch size.
+        On entry: the model's weights are not loaded. In ``run``: the model itself raised, or takes a different batch
+        size.
 
     Examples
     --------
@@ -94,6 +96,7 @@ def watch(
     """
     import torch
 
+    require_loaded(model)
     refs = resolve_layers(model, layers)
     run = Watch(unwrap(model), refs, consume, views_of(transform, refs), _by_layer(tokens, refs))
     tensors = [tensor for root in run.modules() for tensor in (*root.parameters(), *root.buffers())]
@@ -126,12 +129,13 @@ def evaluating(*networks: nn.Module) -> Iterator[None]:
 
 def outputs(model: nn.Module, batch: Tensor) -> Any:
     """Return the plain network's output for a batch [B, C, Y, X], padded if needed. Raises ModelError if it raises."""
+    require_loaded(model)
     try:
         return unwrap(model)(pad_batch(model, batch))
     except NetDissectError:
         raise
     except Exception as error:
-        raise _model_error(error, batch, ()) from error
+        raise model_error(error, model, batch, ()) from error
 
 
 class Watch:
@@ -171,7 +175,7 @@ class Watch:
                 output = self._model(self._batch)
         except Exception as error:
             if self._failure is None:
-                raise _model_error(error, batch, images) from error
+                raise model_error(error, self._model, batch, images) from error
         finally:
             self._batch = None
         if self._failure is not None:  # from a hook: unchanged, even if the model's own code wrapped or swallowed it
@@ -303,14 +307,3 @@ def _transformed(name: str, maps: Tensor, transform: Transform) -> Tensor:
     if result.ndim != 4 or (result.shape[0], *result.shape[2:]) != (maps.shape[0], *maps.shape[2:]):
         raise LayerError(f"the transform of layer {name!r} must return {expected}, got {list(result.shape)}")
     return result
-
-
-def _model_error(error: Exception, batch: Tensor, images: Sequence[str]) -> ModelError:
-    import torch
-
-    named = f" ({images[0]} ... {images[-1]})" if len(images) > 1 else f" ({images[0]})" if images else ""
-    given = f"a batch {list(batch.shape)} {dtype_name(batch.dtype)}{named}"
-    what = f"the model raised {type(error).__name__} on {given}: {error}"
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
-        return ModelError(f"{what}; use a smaller batch size")
-    return ModelError(what)

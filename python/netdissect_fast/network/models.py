@@ -5,12 +5,14 @@ from __future__ import annotations
 import difflib
 import importlib
 import inspect
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import ArgumentError, BackendUnavailable, ModelError
+from ..errors import ArgumentError, BackendUnavailable, ModelError, import_failure, is_missing, shortened
 from ..python_files import function_of, importable, require_no_arguments, run_users
 from .exported import load_exported
+from .failures import require_loaded
 from .layers import unwrap
 from .weights import load_weights
 
@@ -20,24 +22,30 @@ if TYPE_CHECKING:
 _FORMS = "path/to/file.py:function, path/to/file.pt2, torchvision:name or timm:name"
 
 
-def load_model(spec: str, weights: str | Path | None = None) -> nn.Module:
+def load_model(
+    spec: str,
+    weights: str | Path | None = None,
+    *,
+    prefix: str | None = None,
+    without_head: str | Sequence[str] | None = None,
+) -> nn.Module:
     """Load a network in evaluation mode, on the CPU. Nothing is ever downloaded.
 
     Parameters
     ----------
     spec : ``path/to/file.py:function``, whose function takes no arguments and returns an nn.Module; a
         ``.pt2`` of ``torch.export.save``; ``torchvision:name`` or ``timm:name``, without weights of its own.
-    weights :
-        a weights file to load into it (see ``weights.load_weights``).
+    weights, prefix, without_head :
+        a weights file to load into it, and how (see ``weights.load_weights``).
 
     Raises
     ------
     ArgumentError
         ``spec`` is none of these, or names a function or architecture that does not exist.
     ModelError
-        The file cannot be loaded, raised, or returned something else; or the weights do not fit.
+        The file cannot be loaded, raised, or returned something else; or the weights do not fit, or are not loaded.
     BackendUnavailable
-        torchvision or timm is requested but not installed.
+        torchvision or timm is requested but cannot be imported.
     """
     library, colon, name = spec.partition(":")
     if library in ("torchvision", "timm") and colon:
@@ -47,7 +55,8 @@ def load_model(spec: str, weights: str | Path | None = None) -> nn.Module:
     else:
         model = _from_file(spec)
     if weights is not None:
-        load_weights(unwrap(model), Path(weights))
+        load_weights(unwrap(model), Path(weights), prefix=prefix, without_head=without_head)
+    require_loaded(model)
     return model.eval()
 
 
@@ -71,16 +80,34 @@ def _from_file(spec: str) -> nn.Module:
 
 
 def _library(name: str) -> Any:
+    import torch
+
     try:
         return importlib.import_module(name)
-    except ImportError as error:
-        raise BackendUnavailable(f"{name} is not installed ({error}); run: pip install {name}") from error
+    except Exception as error:  # one that does not fit torch may raise anything
+        what = import_failure(name, error)
+        if is_missing(name, error):
+            raise BackendUnavailable(f"{what} ({error}); run: pip install {name}") from error
+        raise BackendUnavailable(
+            f"{what}; its version must fit that of torch, {torch.__version__}: pip install --upgrade "
+            f"{' '.join(dict.fromkeys(('torch', 'torchvision', name)))}"
+        ) from error
 
 
 def _require_known(library: str, name: str, known: list[str]) -> None:
     if name not in known:
-        close = difflib.get_close_matches(name, known, n=5, cutoff=0.0)
-        raise ArgumentError(f"{library} has no architecture {name!r}; closest names: {', '.join(close)}")
+        close = difflib.get_close_matches(name, known, n=5)
+        hint = f"closest names: {', '.join(close)}" if close else f"see {library}'s list_models()"
+        raise ArgumentError(f"{library} has no architecture {name!r}; {hint}")
+
+
+def _built(library: str, name: str, make: Callable[[], nn.Module]) -> nn.Module:
+    """Call a library's function; what it raises becomes a ModelError in one line."""
+    try:
+        return make()
+    except Exception as error:
+        said = shortened(" ".join(str(error).split()))
+        raise ModelError(f"{library} cannot make {name!r}: {type(error).__name__}: {said}") from error
 
 
 def _from_torchvision(name: str) -> nn.Module:
@@ -89,7 +116,7 @@ def _from_torchvision(name: str) -> nn.Module:
     builder = models.get_model_builder(name)
     # detectors and segmenters download a backbone by default
     options = {"weights_backbone": None} if "weights_backbone" in inspect.signature(builder).parameters else {}
-    model: nn.Module = builder(weights=None, **options)
+    model = _built("torchvision", name, lambda: builder(weights=None, **options))
     preset = models.get_model_weights(name).DEFAULT.transforms()
     names = {"input_size": "crop_size", "mean": "mean", "std": "std"}
     if all(hasattr(preset, attribute) for attribute in names.values()):
@@ -100,5 +127,4 @@ def _from_torchvision(name: str) -> nn.Module:
 def _from_timm(name: str) -> nn.Module:
     timm = _library("timm")
     _require_known("timm", name.partition(".")[0], timm.list_models())  # a hub address is not one of them
-    model: nn.Module = timm.create_model(name, pretrained=False)
-    return model
+    return _built("timm", name, lambda: timm.create_model(name, pretrained=False))

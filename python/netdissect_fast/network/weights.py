@@ -5,57 +5,149 @@ from __future__ import annotations
 import re
 import warnings
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..errors import ModelError, shortened
+from ..errors import ArgumentError, ModelError, shortened
+from .prefixes import Fit, belongs_inside, fits, plain, plain_name, prefixes, shared_part
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-_NESTED = ("state_dict", "model_state_dict", "model_state", "model", "net", "weights")
-_PREFIXES = ("module.", "_orig_mod.", "model.", "net.")
 _MOST = 1 << 30  # bytes that any archive may unpack to; a larger one up to 20 times its own size
+_DEEPEST = 8  # dicts within dicts of a checkpoint
 _SAVE = "save them with torch.save(model.state_dict(), path)"
 
 
-def load_weights(model: nn.Module, path: Path) -> None:
-    """Load the weights in ``path`` into ``model``; all must be present, with the right shapes, and no others.
+class WeightsWarning(UserWarning):
+    """A checkpoint was read, but not all of it, or not all of the model."""
 
-    ``path`` is safetensors (``.safetensors``), NumPy arrays by name (``.npz``), or a PyTorch checkpoint (any
-    other name): a state dict, or one within a dict under ``state_dict``, ``model`` and the like. A prefix that
-    wrappers add to all names (``module.``) is removed. Raises ModelError.
+
+def load_weights(
+    model: nn.Module, path: Path, *, prefix: str | None = None, without_head: str | Sequence[str] | None = None
+) -> None:
+    """Load the weights in ``path`` into ``model``; all must be present under one prefix, with the right shapes.
+
+    Parameters
+    ----------
+    model :
+        the network; on the meta device, it takes the tensors of the file as they are.
+    path :
+        safetensors (``.safetensors``), NumPy arrays by name (``.npz``), or a PyTorch checkpoint (any other name): a
+        state dict, alone or within dicts. Names of dicts count as parts of a prefix, as in ``state_dict.module``.
+    prefix :
+        prefix, or part of it, under which the network is; needed if it is there more than once, as are weights and
+        their moving average.
+    without_head :
+        names of modules that keep the weights they have.
+
+    Raises
+    ------
+    ModelError
+        The file cannot be read; a tensor of the model is missing or has another shape; a module of the model has more
+        tensors in the file; or several prefixes fit. Then the model is unchanged.
+    ArgumentError
+        There is no such prefix, or no such head.
+
+    What else is in the file (a loss, another network) is named in a WeightsWarning.
     """
-    import torch
-
-    wanted = model.state_dict()
-    weights = _without_prefixes(read_weights(path), wanted)
+    state = model.state_dict()
+    own, held = plain(state), plain(read_weights(path))
+    names = dict(zip(own, state, strict=True))
+    heads = [without_head] if isinstance(without_head, str) else list(without_head or ())
+    kept = _under(heads, own)
     # older checkpoints lack this counter, which evaluation does not use
-    missing = [n for n in wanted if n not in weights and not n.endswith("num_batches_tracked")]
-    surplus = [n for n in weights if n not in wanted]
-    shapes = [
-        f"{n} {list(weights[n].shape)} where the model has {list(value.shape)}"
-        for n, value in wanted.items()
-        if n in weights and isinstance(value, torch.Tensor) and weights[n].shape != value.shape
-    ]
-    problems = [
-        f"{len(names)} {what}: {', '.join(names[:3])}{', ...' if len(names) > 3 else ''}"
-        for what, names in (("missing", missing), ("not in the model", surplus), ("of a different shape", shapes))
-        if names
-    ]
-    if problems:
-        raise ModelError(f"{path}: does not fit the model: {'; '.join(problems)}")
+    needed = {n: v for n, v in own.items() if n not in kept and not n.endswith("num_batches_tracked")}
+    if not needed:
+        raise ModelError(f"{path}: the model has no weights to load{' besides its head' if heads else ''}")
+    fit = _only_fit(path, held, needed, prefix)
+    weights = {n: held[fit.prefix + n] for n in own if n not in kept and fit.prefix + n in held}
+    left = [n for n in held if n.removeprefix(fit.prefix) not in weights or not n.startswith(fit.prefix)]
+    surplus = left if fit.missing or fit.reshaped else _surplus(model, held, left, fit.prefix, heads)
+    if surplus or fit.missing or fit.reshaped:
+        raise ModelError(f"{path}: {_misfit(fit, held, needed, surplus)}")
     try:
-        model.load_state_dict(weights, strict=False)
+        meta = any(getattr(value, "is_meta", False) for value in state.values())
+        model.load_state_dict({names[n]: value for n, value in weights.items()}, strict=False, assign=meta)
     except RuntimeError as error:
         raise ModelError(f"{path}: cannot be copied into the model: {error}") from error
+    if left:
+        under = f"the network is under {fit}; " if fit.prefix else ""
+        warnings.warn(f"{path}: {under}{_counted(left, 'left over')}", WeightsWarning, stacklevel=2)
+    if kept:
+        warnings.warn(f"{path}: {_counted(kept, 'keep their values (without_head)')}", WeightsWarning, stacklevel=2)
+
+
+def _under(heads: Sequence[str], own: Mapping[str, Any]) -> list[str]:
+    """Return the names of the tensors under ``heads``."""
+    for head in heads:
+        if not any(name.startswith(f"{head}.") for name in own):
+            parts = ", ".join(dict.fromkeys(name.partition(".")[0] for name in own))
+            raise ArgumentError(f"without_head={head!r} is no module with weights; the model has {shortened(parts)}")
+    return [name for name in own if name.startswith(tuple(f"{head}." for head in heads))]
+
+
+def _only_fit(path: Path, held: Mapping[str, Tensor], needed: Mapping[str, Tensor], prefix: str | None) -> Fit:
+    """Return where the network is. Raises if that is several places, or not the requested one."""
+    found = fits(held, needed, prefix)
+    if len(found) == 1:
+        return found[0]
+    if not found:
+        there = ", ".join(repr(name.rstrip(".")) for name in list(prefixes(held, needed))[:5]) or "no prefix"
+        raise ArgumentError(f"{path}: nothing of the model is under prefix {prefix!r}; it is under {shortened(there)}")
+    there = shortened(", ".join(map(str, found)))
+    raise ModelError(
+        f"{path}: holds the network {len(found)} times, under {there}; choose one with --weights-prefix (in Python, "
+        "prefix=)"
+    )
+
+
+def _surplus(
+    model: nn.Module, held: Mapping[str, Tensor], left: Sequence[str], prefix: str, heads: Sequence[str]
+) -> list[str]:
+    """Return those of the left names that belong to modules of the model; tables of indices are computed anew."""
+    modules = {plain_name(name): module for name, module in model.named_modules(remove_duplicate=False)}
+    inside = [n for n in left if n.startswith(prefix) and held[n].is_floating_point()]
+    inside = [n for n in inside if not n.removeprefix(prefix).startswith(tuple(f"{head}." for head in heads))]
+    return [n for n in inside if belongs_inside(n.removeprefix(prefix), modules)]
+
+
+def _misfit(fit: Fit, held: Mapping[str, Tensor], needed: Mapping[str, Tensor], surplus: Sequence[str]) -> str:
+    """Say what does not fit, and what can be done about it."""
+    shapes = [
+        f"{n} {list(held[fit.prefix + n].shape)} where the model has {list(needed[n].shape)}" for n in fit.reshaped
+    ]
+    kinds = (("missing", fit.missing), ("not in the model", surplus), ("of a different shape", shapes))
+    problems = "; ".join(_counted(names, what, 3, "") for what, names in kinds if names)
+    text = f"does not fit the model{f', under {fit}' if fit.prefix else ''}: {problems}"
+    lacking = [*fit.missing, *fit.reshaped]
+    if not lacking:
+        return (
+            f"{text}; they belong to modules that the model has: build the model that was saved, or remove them from "
+            "the file if it computes the same without them"
+        )
+    head = shared_part(lacking)
+    if head and len(lacking) < len(needed):
+        text += (
+            f"; to leave {head} as it is, with random weights in {shortened(', '.join(lacking))}, if no layer that you "
+            f"dissect comes after it: --without-head {head} (in Python, without_head={head!r})"
+        )
+    return text
+
+
+def _counted(names: Sequence[str], what: str, shown: int = 6, unit: str = " tensors") -> str:
+    more = ", ..." if len(names) > shown else ""
+    return f"{len(names)}{unit} {what}: {shortened(', '.join(names[:shown]))}{more}"
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
-    """Read the tensors in a weights file by name, without running anything in it. Raises ModelError if that fails."""
+    """Read the tensors in a weights file without running anything in it; those in dicts within it by dotted names.
+
+    Raises ModelError if that fails.
+    """
     if not path.is_file():
         raise ModelError(f"{path}: no such weights file")
     if path.suffix == ".safetensors":
@@ -64,7 +156,30 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         found = _read_npz(path)
     else:
         found = _read_checkpoint(path)
-    return _state_dict(path, found)
+    if not isinstance(found, Mapping):
+        raise ModelError(f"{path}: expected weights by name, got a {type(found).__name__}; {_SAVE}")
+    tensors: dict[str, Tensor] = {}
+    _collect(path, found, "", tensors, set())
+    if not tensors:
+        keys = shortened(", ".join(map(str, list(found)[:5])) or "nothing")
+        raise ModelError(f"{path}: expected weights by name, or under state_dict or the like; it holds {keys}")
+    return tensors
+
+
+def _collect(path: Path, found: Mapping[Any, Any], prefix: str, tensors: dict[str, Tensor], seen: set[int]) -> None:
+    """Add the tensors in a dict and the dicts within it; those under numbers and in lists are an optimizer's."""
+    import torch
+
+    if id(found) in seen or prefix.count(".") > _DEEPEST or not all(isinstance(name, str) for name in found):
+        return
+    seen.add(id(found))  # the same dict under two names is one network
+    for name, value in found.items():
+        if isinstance(value, Mapping):
+            _collect(path, value, f"{prefix}{name}.", tensors, seen)
+        elif isinstance(value, torch.Tensor):
+            if prefix + name in tensors:
+                raise ModelError(f"{path}: holds two tensors named {shortened(prefix + name)}")
+            tensors[prefix + name] = value
 
 
 def _read_safetensors(path: Path) -> dict[str, Tensor]:
@@ -128,28 +243,3 @@ def _refuse_bomb(path: Path, archive: zipfile.ZipFile) -> None:
     size = sum(member.file_size for member in archive.infolist())
     if size > max(_MOST, 20 * path.stat().st_size):
         raise ModelError(f"{path}: would unpack to {size} bytes, far more than a weights file of this size")
-
-
-def _state_dict(path: Path, found: Any) -> dict[str, Tensor]:
-    """Find the state dict in what a file held."""
-    import torch
-
-    if not isinstance(found, Mapping):
-        raise ModelError(f"{path}: expected weights by name, got a {type(found).__name__}; {_SAVE}")
-    if found and all(isinstance(value, torch.Tensor) for value in found.values()):
-        return {str(name): value for name, value in found.items()}
-    for name in _NESTED:
-        if isinstance(found.get(name), Mapping):
-            return _state_dict(path, found[name])
-    keys = ", ".join(map(str, list(found)[:5])) or "nothing"
-    raise ModelError(f"{path}: expected weights by name, or under {' or '.join(_NESTED[:2])}; it holds {keys}")
-
-
-def _without_prefixes(weights: dict[str, Tensor], wanted: Mapping[str, Any]) -> dict[str, Tensor]:
-    """Remove the prefix that wrappers add to every name, if the model has none of these names."""
-    if not weights or any(name in wanted for name in weights):
-        return weights
-    for prefix in _PREFIXES:
-        if all(name.startswith(prefix) for name in weights):
-            return _without_prefixes({name.removeprefix(prefix): value for name, value in weights.items()}, wanted)
-    return weights
