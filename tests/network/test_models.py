@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 import types
 from pathlib import Path
@@ -14,11 +15,14 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from netdissect_fast.cli import main
 from netdissect_fast.data.input.preprocess import Preprocess, from_model
 from netdissect_fast.errors import ArgumentError, BackendUnavailable, ModelError
 from netdissect_fast.network.hooks import watch
 from netdissect_fast.network.models import load_model
 from netdissect_fast.runs.records import model_hash
+
+from ..support.tiny_broden import write_tiny
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 
@@ -98,6 +102,35 @@ def test_libraries_that_are_not_installed(library: str, monkeypatch: pytest.Monk
         load_model(f"{library}:resnet18")
 
 
+@pytest.mark.parametrize("library", ["torchvision", "timm"])
+@pytest.mark.parametrize(
+    "raised",
+    [
+        "RuntimeError('operator torchvision::nms\\ndoes not exist')",
+        "AttributeError('no extension')",
+        "ImportError('DLL')",
+    ],
+)
+def test_libraries_that_do_not_fit_torch(
+    library: str, raised: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """They are installed, but importing them raises anything: one line says what, and which version is needed."""
+    write(tmp_path, f"raise {raised}\n", f"{library}.py")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, library, raising=False)
+    kind, said = raised.split("(")[0], raised.split("'")[1].replace("\\n", " ")
+    message = (
+        f"{library} is installed, but importing it raised {kind}: {said}; its version must fit that of torch, "
+        f"{torch.__version__}: pip install --upgrade torch torchvision"
+    )
+    with pytest.raises(BackendUnavailable, match=f"^{re.escape(message)}"):
+        load_model(f"{library}:resnet18")
+    assert (
+        main(["dissect", "--model", f"{library}:resnet18", "--layers", "a", "--data", str(write_tiny(tmp_path))]) == 1
+    )
+    assert message in capsys.readouterr().err.splitlines()[0]
+
+
 class Preset:
     crop_size, resize_size, mean, std = [224], [256], [0.5, 0.5, 0.5], [0.2, 0.2, 0.2]
 
@@ -137,9 +170,21 @@ def test_timm_never_downloads(monkeypatch: pytest.MonkeyPatch) -> None:
     timm = types.SimpleNamespace(create_model=create_model, list_models=lambda: ["vit_tiny", "resnet50"])
     monkeypatch.setitem(sys.modules, "timm", timm)  # type: ignore[arg-type]
     assert from_model(load_model("timm:resnet50.a1_in1k")) == Preprocess(224, 0.5, 0.2)
-    for name in ("hf-hub:someone/model", "resnet49"):
-        with pytest.raises(ArgumentError, match="timm has no architecture"):
-            load_model(f"timm:{name}")
+    with pytest.raises(ArgumentError, match=r"timm has no architecture 'resnet49'; closest names: resnet50$"):
+        load_model("timm:resnet49")
+    with pytest.raises(ArgumentError, match=r"no architecture 'hf-hub:someone/model'; see timm's list_models\(\)$"):
+        load_model("timm:hf-hub:someone/model")
+
+
+def test_an_architecture_that_cannot_be_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    def create_model(name: str, *, pretrained: bool) -> nn.Module:
+        raise RuntimeError("operator torchvision::nms\ndoes not exist")
+
+    timm = types.SimpleNamespace(create_model=create_model, list_models=lambda: ["resnet50"])
+    monkeypatch.setitem(sys.modules, "timm", timm)  # type: ignore[arg-type]
+    said = "timm cannot make 'resnet50': RuntimeError: operator torchvision::nms does not exist"
+    with pytest.raises(ModelError, match=f"^{said}$"):
+        load_model("timm:resnet50")
 
 
 def test_hash_covers_names_dtypes_shapes_and_values() -> None:

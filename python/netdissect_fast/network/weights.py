@@ -76,9 +76,9 @@ def load_weights(
         raise ModelError(f"{path}: cannot be copied into the model: {error}") from error
     if left:
         under = f"the network is under {fit}; " if fit.prefix else ""
-        warnings.warn(f"{path}: {under}{_counted(left, 'left over')}", WeightsWarning, stacklevel=2)
+        warnings.warn(f"{path}: {under}left over: {_listed(left)}", WeightsWarning, stacklevel=2)
     if kept:
-        warnings.warn(f"{path}: {_counted(kept, 'keep their values (without_head)')}", WeightsWarning, stacklevel=2)
+        warnings.warn(f"{path}: not read, as without_head says: {_listed(kept)}", WeightsWarning, stacklevel=2)
 
 
 def _under(heads: Sequence[str], own: Mapping[str, Any]) -> list[str]:
@@ -121,7 +121,7 @@ def _misfit(fit: Fit, held: Mapping[str, Tensor], needed: Mapping[str, Tensor], 
         f"{n} {list(held[fit.prefix + n].shape)} where the model has {list(needed[n].shape)}" for n in fit.reshaped
     ]
     kinds = (("missing", fit.missing), ("not in the model", surplus), ("of a different shape", shapes))
-    problems = "; ".join(_counted(names, what, 3, "") for what, names in kinds if names)
+    problems = "; ".join(f"{len(names)} {what}: {_first(names, 3)}" for what, names in kinds if names)
     text = f"does not fit the model{f', under {fit}' if fit.prefix else ''}: {problems}"
     lacking = [*fit.missing, *fit.reshaped]
     if not lacking:
@@ -138,9 +138,12 @@ def _misfit(fit: Fit, held: Mapping[str, Tensor], needed: Mapping[str, Tensor], 
     return text
 
 
-def _counted(names: Sequence[str], what: str, shown: int = 6, unit: str = " tensors") -> str:
-    more = ", ..." if len(names) > shown else ""
-    return f"{len(names)}{unit} {what}: {shortened(', '.join(names[:shown]))}{more}"
+def _listed(names: Sequence[str]) -> str:
+    return f"{len(names)} tensor{'s' if len(names) > 1 else ''} ({_first(names, 6)})"
+
+
+def _first(names: Sequence[str], count: int) -> str:
+    return f"{shortened(', '.join(names[:count]))}{', ...' if len(names) > count else ''}"
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
