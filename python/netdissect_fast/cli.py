@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from . import __version__
-from .commands import ablate, compare, curve, data, demo, dissect, explain, info, merge, null, report, rotate
+from .commands import ablate, compare, curve, data, demo, dissect, explain, info, layers, merge, null, report, rotate
 from .commands.options import HelpFormatter, examples, help_option
 from .errors import NetDissectError, printable_lines
 
@@ -85,7 +85,7 @@ def _parser() -> argparse.ArgumentParser:
         add_help=False,
     )
     commands = parser.add_subparsers(required=True, title="commands", metavar="COMMAND", prog="netdissect-fast")
-    for command in (dissect, merge, report, compare, rotate, null, curve, explain, ablate, demo, data, info):
+    for command in (dissect, layers, merge, report, compare, rotate, null, curve, explain, ablate, demo, data, info):
         command.add(commands)
     option = parser.add_argument_group("options").add_argument
     option("--version", action="version", version=__version__, help="show the version and exit")

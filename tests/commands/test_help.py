@@ -11,7 +11,20 @@ from netdissect_fast.cli import _parser, main
 from netdissect_fast.commands import options
 from netdissect_fast.geometry.grids import ALIGNMENTS
 
-PLAIN = ["dissect", "merge", "report", "compare", "rotate", "null", "curve", "explain", "ablate", "demo", "info"]
+PLAIN = [
+    "dissect",
+    "layers",
+    "merge",
+    "report",
+    "compare",
+    "rotate",
+    "null",
+    "curve",
+    "explain",
+    "ablate",
+    "demo",
+    "info",
+]
 DATA = ["download", "build", "check", "info", "find", "show", "synth"]
 COMMANDS = [*PLAIN, *(f"data {name}" for name in DATA)]
 

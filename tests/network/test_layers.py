@@ -22,7 +22,7 @@ def test_aliases_and_the_model_itself() -> None:
     assert list(collect(model, model)) == ["model"]
 
 
-def test_unknown_layer_lists_the_five_closest_names() -> None:
+def test_unknown_layer_lists_at_most_five_close_names() -> None:
     names = ["features.1", "features.2", "features.3", "features.12", "features.10", "classifier"]
     model = nn.Module()
     model.features = nn.Sequential(*(nn.Identity() for _ in range(13)))
@@ -47,7 +47,7 @@ def test_unknown_layer_lists_the_five_closest_names() -> None:
         (7, "must be names or modules, not int"),
         ("conv1:", "no layer 'conv1:'"),
         ("conv1@x", "no layer 'conv1@x'"),
-        ("nothing:0", "no layer 'nothing:0'; closest names: "),
+        ("nothing:0", "no layer 'nothing:0'; netdissect-fast layers --model MODEL lists them$"),
     ],
 )
 def test_layers_that_cannot_be_found(layers: Any, message: str) -> None:

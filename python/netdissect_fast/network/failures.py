@@ -23,10 +23,10 @@ def require_loaded(model: nn.Module) -> None:
     network = unwrap(model)
     empty = [name for name, tensor in (*network.named_parameters(), *network.named_buffers()) if tensor.is_meta]
     if empty:
+        names = ", ".join(empty[:3]) + (", ..." if len(empty) > 3 else "")
         raise ModelError(
-            f"the model's weights are not loaded: {', '.join(empty[:3])}{', ...' if len(empty) > 3 else ''} are on the "
-            "meta device; "
-            "make the model on the CPU and load its weights (--weights FILE; in Python, model.load_state_dict)"
+            f"the model's weights are not loaded: {names} are on the meta device; make the model on the CPU and load "
+            "its weights (--weights FILE; in Python, model.load_state_dict)"
         )
 
 

@@ -59,7 +59,7 @@ class LayerRef:
         base = self.path if self.occurrence is None else f"{self.path}@{self.occurrence}"
         if isinstance(output, torch.Tensor):
             return f"it returns a single tensor: write {base!r}"
-        found = [f"'{base}:{key}' {list(tensor.shape)}" for key, tensor in _tensors(output)]
+        found = [f"'{base}:{key}' {list(tensor.shape)}" for key, tensor in output_tensors(output)]
         more = f" and {len(found) - 12} more" if len(found) > 12 else ""
         return f"choose one of {', '.join(found[:12])}{more}" if found else "there is no tensor in it"
 
@@ -83,7 +83,7 @@ def resolve_layers(model: nn.Module, layers: Layers) -> dict[str, LayerRef]:
     Raises
     ------
     LayerError
-        No layer requested, an unknown name (the message lists the five closest), a module of a different model, a
+        No layer requested, an unknown name (the message lists up to five that are close), a module of a different model, a
         container that never runs, two layers with the same name.
     """
     import torch
@@ -144,8 +144,9 @@ def _by_name(modules: Mapping[str, nn.Module], wanted: str) -> LayerRef:
     for name in dict.fromkeys((wanted, plain, plain.removeprefix("module."))):
         if (ref := _parse(modules, name)) is not None:
             return ref
-    close = difflib.get_close_matches(wanted.partition(":")[0], [m for m in modules if m], n=5, cutoff=0.0)
-    raise LayerError(f"the model has no layer {wanted!r}; closest names: {', '.join(close) or 'none'}")
+    close = difflib.get_close_matches(wanted.partition(":")[0], [m for m in modules if m], n=5)
+    hint = f"closest names: {', '.join(close)}" if close else "netdissect-fast layers --model MODEL lists them"
+    raise LayerError(f"the model has no layer {wanted!r}; {hint}")
 
 
 def _parse(modules: Mapping[str, nn.Module], name: str) -> LayerRef | None:
@@ -212,7 +213,7 @@ def _child(value: Any, part: str) -> Any:
     return getattr(value, part)
 
 
-def _tensors(output: Any, prefix: str = "", depth: int = 4) -> Iterator[tuple[str, Tensor]]:
+def output_tensors(output: Any, prefix: str = "", depth: int = 4) -> Iterator[tuple[str, Tensor]]:
     """Yield (dotted key, tensor) for every tensor in a nested output."""
     import torch
 
@@ -230,7 +231,7 @@ def _tensors(output: Any, prefix: str = "", depth: int = 4) -> Iterator[tuple[st
         if isinstance(value, torch.Tensor):
             yield path, value
         elif depth:
-            yield from _tensors(value, f"{path}.", depth - 1)
+            yield from output_tensors(value, f"{path}.", depth - 1)
 
 
 def _kind(value: Any) -> str:
