@@ -99,6 +99,48 @@ def test_dissect_checkpoints(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert {"net-3", "training-1.png"} <= names(tmp_path)
 
 
+def test_dissect_checkpoints_of_which_one_network_is_chosen(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for step in (3, 20):
+        weights = torch.load(f"ckpt/net-{step}.pth", weights_only=True)
+        other = {name: value + 1 for name, value in weights.items() if not name.startswith("4.")}
+        torch.save({"state_dict_ema": weights, "state_dict": {**other, **weights}}, tmp_path / f"net-{step}.pth")
+    command = [
+        "dissect",
+        *RUN,
+        "--layers",
+        "1",
+        "--checkpoints",
+        str(tmp_path / "*.pth"),
+        "--out",
+        str(tmp_path / "out"),
+    ]
+    assert main(command) == 1
+    assert "under 'state_dict_ema', 'state_dict'; choose one with --weights-prefix" in capsys.readouterr().err
+    assert main([*command, "--weights-prefix", "state_dict_ema"]) == 0
+    assert "left over: 6 tensors (state_dict.0.weight" in capsys.readouterr().err
+    assert (
+        main(["dissect", *RUN, "--layers", "1", "--checkpoints", "ckpt/*.pth", "--out", str(tmp_path / "plain")]) == 0
+    )
+    for name in ("net-3", "net-20"):
+        assert nd.load(tmp_path / "out" / name).run["weights"] == nd.load(tmp_path / "plain" / name).run["weights"]
+
+
+def test_weights_without_a_head(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What the error says to do is done, and the run goes through."""
+    weights = torch.load("ckpt/net-3.pth", weights_only=True)
+    torch.save({name: value for name, value in weights.items() if not name.startswith("4.")}, tmp_path / "w.pth")
+    command = ["dissect", *RUN, "--layers", "1", "--weights", str(tmp_path / "w.pth")]
+    assert main(command) == 1
+    said = capsys.readouterr().err
+    assert "2 missing: 4.weight, 4.bias" in said
+    assert main([*command, *said[said.index("--without-head") :].split()[:2]]) == 0
+    assert "not read, as without_head says: 2 tensors (4.weight, 4.bias)" in capsys.readouterr().err
+    with pytest.raises(SystemExit) as stop:
+        main(["dissect", *RUN, "--layers", "1", "--without-head", "4"])
+    assert stop.value.code == 2
+    assert "add --weights" in capsys.readouterr().err
+
+
 def test_rotate(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     options = ["--alphas", "1", "--seeds", "2", "--iou-threshold", "0.1"]
     assert main(["rotate", *RUN, "--layers", "1", *options, "--out", str(tmp_path)]) == 0

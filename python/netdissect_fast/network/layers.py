@@ -83,8 +83,8 @@ def resolve_layers(model: nn.Module, layers: Layers) -> dict[str, LayerRef]:
     Raises
     ------
     LayerError
-        No layer requested, an unknown name (the message lists up to five that are close), a module of a different model, a
-        container that never runs, two layers with the same name.
+        No layer requested, an unknown name (the message lists up to five that are close), a module of a different
+        model, a container that never runs, two layers with the same name.
     """
     import torch
 
