@@ -15,6 +15,8 @@ from typing import Any
 
 from .errors import ArgumentError, ModelError
 
+_WEIGHTS = (".pth", ".pt", ".th", ".ckpt", ".safetensors", ".npz")
+
 
 def function_of(spec: str, forms: str, role: str) -> tuple[Path, str, Callable[..., Any]]:
     """Import a Python file; return its path, and the name and function that ``spec`` names.
@@ -25,7 +27,7 @@ def function_of(spec: str, forms: str, role: str) -> tuple[Path, str, Callable[.
     file, colon, name = spec.rpartition(":")
     path = Path(file if colon and not spec.endswith(".py") else spec)
     if path.suffix != ".py":
-        hint = "; that is a weights file: pass it as --weights" if path.suffix in (".pth", ".pt", ".th") else ""
+        hint = "; that is a weights file: pass it as --weights" if path.suffix in _WEIGHTS else ""
         raise ArgumentError(f"{forms}; got {spec!r}{hint}")
     if not path.is_file():
         raise ModelError(f"{path}: no such file")

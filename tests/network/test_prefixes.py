@@ -319,3 +319,19 @@ def test_a_model_on_the_meta_device_takes_the_weights(tmp_path: Path) -> None:
     assert torch.equal(model.state_dict()["0.weight"], MINE["stem.weight"])
     with pytest.raises(ModelError, match=r"weights are not loaded: 0\.weight are on the meta device"):
         load_model(f"{tmp_path / 'net.py'}:make")
+
+
+def test_the_docs_quote_what_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    page = (Path(__file__).parents[2] / "docs" / "how-to" / "checkpoints.md").read_text(encoding="utf-8")
+    quoted = " ".join(page.split())
+    torch.save({"state_dict": {**under("model.", MINE), "criterion.weight": X}}, "last.ckpt")
+    with pytest.warns(WeightsWarning) as warned:
+        load_weights(Small(), Path("last.ckpt"))
+    assert f"netdissect-fast: warning: {warned[0].message}" in quoted
+    torch.save({"state_dict": MINE, "state_dict_ema": OTHER}, "last.pth")
+    torch.save(headless(MINE), "moco.pth")
+    for name in ("last.pth", "moco.pth"):
+        with pytest.raises(ModelError) as told:
+            load_weights(Small(), Path(name))
+        assert f"netdissect-fast: error: {told.value}" in quoted

@@ -39,7 +39,7 @@ class Fit:
 
     def __str__(self) -> str:
         """Return the prefix for a message."""
-        return repr(self.prefix.rstrip("."))
+        return repr(self.prefix.removesuffix("."))
 
 
 def fits(held: Mapping[str, Tensor], needed: Mapping[str, Tensor], asked: str | None) -> list[Fit]:
@@ -50,7 +50,7 @@ def fits(held: Mapping[str, Tensor], needed: Mapping[str, Tensor], asked: str | 
     """
     found = prefixes(held, needed)
     if asked is not None:
-        exact = f"{asked.rstrip('.')}." if asked else ""
+        exact = f"{asked.removesuffix('.')}." if asked else ""
         chosen = [exact] if exact in found else [p for p in found if asked and f".{exact}" in f".{p}"]
         if not chosen:
             return []

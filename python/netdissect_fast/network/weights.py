@@ -78,16 +78,16 @@ def load_weights(
         under = f"the network is under {fit}; " if fit.prefix else ""
         warnings.warn(f"{path}: {under}left over: {_listed(left)}", WeightsWarning, stacklevel=2)
     if kept:
-        warnings.warn(f"{path}: not read, as without_head says: {_listed(kept)}", WeightsWarning, stacklevel=2)
+        warnings.warn(f"{path}: not read, as without_head says: {_listed(list(kept))}", WeightsWarning, stacklevel=2)
 
 
-def _under(heads: Sequence[str], own: Mapping[str, Any]) -> list[str]:
-    """Return the names of the tensors under ``heads``."""
+def _under(heads: Sequence[str], own: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the tensors under ``heads``."""
     for head in heads:
         if not any(name.startswith(f"{head}.") for name in own):
             parts = ", ".join(dict.fromkeys(name.partition(".")[0] for name in own))
             raise ArgumentError(f"without_head={head!r} is no module with weights; the model has {shortened(parts)}")
-    return [name for name in own if name.startswith(tuple(f"{head}." for head in heads))]
+    return {name: value for name, value in own.items() if name.startswith(tuple(f"{head}." for head in heads))}
 
 
 def _only_fit(path: Path, held: Mapping[str, Tensor], needed: Mapping[str, Tensor], prefix: str | None) -> Fit:
@@ -96,7 +96,7 @@ def _only_fit(path: Path, held: Mapping[str, Tensor], needed: Mapping[str, Tenso
     if len(found) == 1:
         return found[0]
     if not found:
-        there = ", ".join(repr(name.rstrip(".")) for name in list(prefixes(held, needed))[:5]) or "no prefix"
+        there = ", ".join(repr(name.removesuffix(".")) for name in list(prefixes(held, needed))[:5]) or "no prefix"
         raise ArgumentError(f"{path}: nothing of the model is under prefix {prefix!r}; it is under {shortened(there)}")
     there = shortened(", ".join(map(str, found)))
     raise ModelError(
