@@ -105,10 +105,20 @@ def test_torchs_out_of_memory_becomes_the_engines(engine, monkeypatch):
 
 def test_without_cupy_or_a_device_the_error_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "cupy", None)
-    with pytest.raises(BackendUnavailable, match=r"netdissect-fast\[cuda12\]"):
+    with pytest.raises(BackendUnavailable, match=r"cupy is not installed: .*netdissect-fast\[cuda12\]"):
         choose("cuda")
     with pytest.warns(UserWarning, match=r"netdissect-fast\[cuda12\]"):
         assert choose("auto", device="cuda").name == "cpu"
     monkeypatch.setitem(sys.modules, "cupy", ModuleType("cupy"))
     with pytest.raises(BackendUnavailable, match="torch sees none"):
         choose("cuda")
+
+
+def test_a_cupy_that_does_not_fit_is_named(monkeypatch, tmp_path):
+    (tmp_path / "cupy.py").write_text("raise RuntimeError('CUDA driver is too old')")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "cupy", raising=False)
+    with pytest.raises(BackendUnavailable, match=r"importing it raised RuntimeError: CUDA driver is too old: pip"):
+        choose("cuda")
+    with pytest.warns(UserWarning, match="CuPy cannot be imported"):
+        assert choose("auto", device="cuda").name == "cpu"

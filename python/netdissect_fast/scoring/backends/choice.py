@@ -24,7 +24,7 @@ def choose(name: str = "auto", threads: int | None = None, device: str = "cpu") 
             name = "cuda"
         else:
             warnings.warn(
-                f"CuPy is missing, so activations are copied to the CPU to be scored: {INSTALL}", stacklevel=3
+                f"CuPy cannot be imported, so activations are copied to the CPU to be scored: {INSTALL}", stacklevel=3
             )
     if name == "reference":
         from .reference import ReferenceBackend

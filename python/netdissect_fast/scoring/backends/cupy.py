@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ...errors import BackendUnavailable
+from ...errors import BackendUnavailable, import_failure
 from ...types import Array
 from .engine import DeviceOutOfMemory, source
 
@@ -18,7 +18,7 @@ def cupy_is_there() -> bool:
     """Return whether CuPy can be imported."""
     try:
         import cupy  # noqa: F401
-    except ImportError:
+    except Exception:  # a CuPy that does not fit the machine may raise anything
         return False
     return True
 
@@ -30,8 +30,10 @@ class CupyEngine:
         """Prepare ``device``, a torch.device; None: torch's current CUDA device."""
         try:
             import cupy
-        except ImportError as error:
-            raise BackendUnavailable(f"backend 'cuda' needs CuPy: {INSTALL}") from error
+        except Exception as error:
+            raise BackendUnavailable(
+                f"backend 'cuda' needs CuPy, and {import_failure('cupy', error)}: {INSTALL}"
+            ) from error
         import torch
 
         if not torch.cuda.is_available():
