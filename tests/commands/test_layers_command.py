@@ -40,11 +40,11 @@ def _in_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_table(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["layers", "--model", "net.py:make"]) == 0
     assert capsys.readouterr().out.splitlines() == [
-        "name  kind       output   grid                        parameters",
-        "0     Conv2d     6×16×16  16×16, stride 2, offset 0          456",
-        "1     ReLU       6×16×16  16×16, stride 2, offset 0            0",
-        "2     MaxPool2d  6×8×8    8×8, stride 4, offset 1              0",
-        "3     Conv2d     12×8×8   8×8, stride 4, offset 1            660",
+        "name  kind       output   grid                       parameters",
+        "0     Conv2d     6×16×16  16×16, stride 2, offset 0         456",
+        "1     ReLU       6×16×16  16×16, stride 2, offset 0           0",
+        "2     MaxPool2d  6×8×8    8×8, stride 4, offset 1             0",
+        "3     Conv2d     12×8×8   8×8, stride 4, offset 1           660",
     ]
 
 

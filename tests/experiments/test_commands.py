@@ -99,6 +99,7 @@ def test_dissect_checkpoints(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert {"net-3", "training-1.png"} <= names(tmp_path)
 
 
+@pytest.mark.filterwarnings("always")
 def test_dissect_checkpoints_of_which_one_network_is_chosen(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for step in (3, 20):
         weights = torch.load(f"ckpt/net-{step}.pth", weights_only=True)
@@ -116,6 +117,7 @@ def test_dissect_checkpoints_of_which_one_network_is_chosen(tmp_path: Path, caps
         assert first["weights"] == second["weights"]
 
 
+@pytest.mark.filterwarnings("always")
 def test_weights_without_a_head(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """What the error says to do is done, and the run goes through."""
     weights = torch.load("ckpt/net-3.pth", weights_only=True)

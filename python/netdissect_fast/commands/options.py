@@ -194,11 +194,9 @@ def tokens_of(text: str) -> tuple[str | None, Tokens]:
 
 
 def _token_number(name: str, value: str, text: str) -> int | tuple[int, int]:
-    rows, cross, columns = value.partition("x")
+    rows, _, columns = value.partition("x")
     try:
-        if cross and name == "grid":
-            return int(rows), int(columns)
-        return int(value)
+        return (int(rows), int(columns)) if name == "grid" else int(value)
     except ValueError:
         expected = "ROWSxCOLUMNS" if name == "grid" else "a number"
         raise argparse.ArgumentTypeError(f"expected {name}={expected}, got {text!r}") from None
