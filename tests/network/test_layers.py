@@ -47,7 +47,7 @@ def test_unknown_layer_lists_at_most_five_close_names() -> None:
         (7, "must be names or modules, not int"),
         ("conv1:", "no layer 'conv1:'"),
         ("conv1@x", "no layer 'conv1@x'"),
-        ("nothing:0", "no layer 'nothing:0'; netdissect-fast layers --model MODEL lists them$"),
+        ("nothing:0", "no layer 'nothing:0'; list all with netdissect-fast layers --model"),
     ],
 )
 def test_layers_that_cannot_be_found(layers: Any, message: str) -> None:

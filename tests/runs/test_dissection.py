@@ -182,7 +182,7 @@ def test_a_model_that_raises(scenes):
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"layers": "conv9"}, LayerError, "closest"),
+        ({"layers": "conv9"}, LayerError, "no layer 'conv9'; list all with netdissect-fast layers"),
         ({"quantile": 0}, ArgumentError, "quantile"),
         ({"quantile": 1}, ArgumentError, "quantile"),
         ({"quantile": "much"}, ArgumentError, "quantile"),

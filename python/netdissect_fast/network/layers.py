@@ -145,7 +145,8 @@ def _by_name(modules: Mapping[str, nn.Module], wanted: str) -> LayerRef:
         if (ref := _parse(modules, name)) is not None:
             return ref
     close = difflib.get_close_matches(wanted.partition(":")[0], [m for m in modules if m], n=5)
-    hint = f"closest names: {', '.join(close)}" if close else "netdissect-fast layers --model MODEL lists them"
+    listed = "list all with netdissect-fast layers --model MODEL (in Python, dict(model.named_modules()))"
+    hint = f"closest names: {', '.join(close)}" if close else listed
     raise LayerError(f"the model has no layer {wanted!r}; {hint}")
 
 
