@@ -14,6 +14,7 @@ from ..errors import ArgumentError
 from .options import (
     alignment_of,
     cache_option,
+    exif_option,
     names_of,
     numbers_of,
     quantile_of,
@@ -139,6 +140,7 @@ def add_running(command: argparse.ArgumentParser, transform: bool = True) -> Cal
          help="only concepts of these categories, separated by commas (Broden's format)")  # fmt: skip
     data("--label-size", type=size_of, metavar="PIXELS",
          help="size to which masks are resampled, or HEIGHTxWIDTH (default: 112; not for Broden's format)")  # fmt: skip
+    exif_option(data)
     data("--limit", type=int, metavar="N", help="only the first N images")
     data("--skip-broken", action="store_true", help="skip images whose files are missing or broken")
     cache_option(data)
@@ -229,8 +231,9 @@ def data_set(arguments: argparse.Namespace) -> ConceptDataset:
     """Open the data set that --data names, or several of them combined."""
     from ..data.opening import open_all
 
-    sized = {} if arguments.label_size is None else {"label_size": arguments.label_size}
-    return open_all(arguments.data, arguments.split, arguments.categories, not arguments.skip_broken, **sized)
+    given = {name: getattr(arguments, name) for name in ("split", "categories", "label_size", "exif")}
+    given = {name: value for name, value in given.items() if value is not None}
+    return open_all(arguments.data, strict=not arguments.skip_broken, **given)
 
 
 def saving(arguments: argparse.Namespace) -> dict[str, Any]:

@@ -100,6 +100,15 @@ def cache_option(option: Callable[..., Any]) -> None:
     )
 
 
+def exif_option(option: Callable[..., Any]) -> None:
+    """Add --exif."""
+    option(
+        "--exif",
+        choices=["apply", "ignore"],
+        help="turn photographs by their EXIF orientation, or leave them (default: as the labels' shape shows)",
+    )
+
+
 def moved_data_option(option: Callable[..., Any]) -> None:
     """Add the --data of a command that finds the data set of a saved run again."""
     option(

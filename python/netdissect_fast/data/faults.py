@@ -15,6 +15,7 @@ from ..concepts import ImageLabels
 from ..csv_tables import keep
 from ..errors import DataError, shortened
 from .dataset import ConceptDataset, DataWarning, Subset
+from .files.exif import TAG
 from .label_cache import in_threads
 
 _COUNTED = 1 << 20  # numbers below are found by counting all of them, others by sorting
@@ -26,11 +27,13 @@ class Inspection(NamedTuple):
     faults   one for each distinct problem
     numbers  of its concepts, as far as they can be read
     maps     number of its label maps
+    exif     "applied" or "ignored" if the image has an EXIF tag that turns it, else ""
     """
 
     faults: list[DataError]
     numbers: set[int]
     maps: int
+    exif: str = ""
 
 
 def inspections(
@@ -50,7 +53,7 @@ def sound_images(
     sound: list[int] = []
     skipped: list[DataError] = []
     with closing(inspections(inspect, images)) as found:
-        for index, (faults, _, _) in enumerate(found):
+        for index, (faults, *_) in enumerate(found):
             if faults:
                 skipped.append(faults[0])
             else:
@@ -95,17 +98,17 @@ def inspector(data: ConceptDataset) -> Callable[[int], Inspection]:
     def inspect(index: int) -> Inspection:
         faults: list[DataError] = []
         numbers: set[int] = set()
-        maps = 0
+        maps, exif = 0, ""
         with _kept(data, index, "image", faults):
-            size = data.image(index).convert("RGB").size  # as every caller uses it
-            if min(size) < 1:
+            image = data.image(index)
+            exif = str(getattr(image, "info", {}).get(TAG, ""))
+            if min(image.convert("RGB").size) < 1:  # as every caller uses it
                 raise ValueError("it has no pixels")
         with _kept(data, index, "labels", faults):
             labels = data.labels(index)
             numbers, maps = _numbers(labels, known), len(labels.maps)
-        return Inspection(
-            list({str(fault): fault for fault in faults}.values()), numbers, maps
-        )  # both may report the same fault
+        distinct = list({str(fault): fault for fault in faults}.values())  # both may report the same
+        return Inspection(distinct, numbers, maps, exif)
 
     return inspect
 

@@ -12,6 +12,7 @@ from ..errors import ArgumentError, shortened
 from ..python_files import function_of, require_no_arguments, run_users
 from .dataset import ConceptDataset, own_inputs
 from .faults import without_broken
+from .files.exif import Exif
 from .files.label_maps import LabelSize
 from .formats.broden import Broden
 from .formats.coco import open_coco
@@ -35,9 +36,9 @@ _WHAT = {
     "function": "is a Python function",
 }
 _OPTIONS: dict[str, set[str]] = {
-    "broden": {"split", "categories"},
-    "coco": {"label_size"},
-    "folder": {"label_size"},
+    "broden": {"split", "categories", "exif"},
+    "coco": {"label_size", "exif"},
+    "folder": {"label_size", "exif"},
     "function": set(),
 }
 
@@ -48,25 +49,27 @@ def open_data(
     categories: Sequence[str] | None = None,
     strict: bool = True,
     label_size: LabelSize | str = "default",
+    exif: Exif = None,
 ) -> ConceptDataset:
     """Open the data set that ``spec`` names: see FORMS.
 
     split, categories   as in ``Broden``; other kinds have no splits and keep all their categories
     strict              False: images whose files are missing or broken are skipped, with a warning
     label_size          as in ``Folder``; Broden's files and functions have their own, for which None is right too
+    exif                as in ``Folder``; functions open their images themselves
     Raises ArgumentError if ``spec`` is none of the forms or an option does not fit it; otherwise what opening raises.
     """
     kind = _kind(spec)
-    for option in _given(split, categories, label_size) - _OPTIONS[kind]:
+    for option in _given(split, categories, label_size, exif) - _OPTIONS[kind]:
         raise ArgumentError(f"{os.fspath(spec)} {_WHAT[kind]}: the option {option} does not apply; omit it")
     if kind == "broden":
-        return Broden(spec, split, categories, strict)
+        return Broden(spec, split, categories, strict, exif=exif)
     data: ConceptDataset
     sized: dict[str, Any] = {} if label_size == "default" else {"label_size": label_size}
     if kind == "function":
         data = OfFunction(os.fspath(spec))
     else:
-        data = (Folder if kind == "folder" else open_coco)(spec, **sized)
+        data = (Folder if kind == "folder" else open_coco)(spec, **sized, exif=exif)
     return data if strict else without_broken(data)
 
 
@@ -76,15 +79,16 @@ def open_all(
     categories: Sequence[str] | None = None,
     strict: bool = True,
     label_size: LabelSize | str = "default",
+    exif: Exif = None,
 ) -> ConceptDataset:
     """Open one data set as ``open_data`` does, or join several; each option goes to those that it applies to.
 
     Raises what ``open_data`` and ``Joined`` raise; ArgumentError if an option fits none of them.
     """
     if len(specs) == 1:
-        return open_data(specs[0], split, categories, strict, label_size)
-    options = {"split": split, "categories": categories, "label_size": label_size}
-    given, parts = _given(split, categories, label_size), []
+        return open_data(specs[0], split, categories, strict, label_size, exif)
+    options = {"split": split, "categories": categories, "label_size": label_size, "exif": exif}
+    given, parts = _given(split, categories, label_size, exif), []
     for option in given - set().union(*(_OPTIONS[_kind(spec)] for spec in specs)):
         raise ArgumentError(f"the option {option} applies to none of the data sets; omit it")
     for spec in specs:
@@ -109,9 +113,10 @@ def _kind(spec: str | os.PathLike[str]) -> str:
     raise ArgumentError(f"{FORMS}; got {text!r}")
 
 
-def _given(split: str | None, categories: Sequence[str] | None, label_size: LabelSize | str) -> set[str]:
+def _given(split: str | None, categories: Sequence[str] | None, label_size: LabelSize | str, exif: Exif) -> set[str]:
     """Return the options that request something; a label_size of None means every data set's own."""
-    asked = {"split": split, "categories": categories, "label_size": None if label_size == "default" else label_size}
+    size = None if label_size == "default" else label_size
+    asked = {"split": split, "categories": categories, "label_size": size, "exif": exif}
     return {option for option, value in asked.items() if value is not None}
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..options import new_command, other_options, required_options, size_of
+from ..options import exif_option, new_command, other_options, required_options, size_of
 
 if TYPE_CHECKING:
     from ...data.builder.annotation import Source
@@ -37,6 +37,7 @@ def add(commands: Any) -> None:
     images("--train", type=float, default=0.7, metavar="FRACTION", help="fraction of images in the train split")
     images("--salt", default="", metavar="TEXT", help="string that reseeds order and split")
     images("--limit", type=int, metavar="N", help="only the first N images of each source")
+    exif_option(images)
     images("--skip-broken", action="store_true", help="skip images whose files are missing or broken")
     concepts = build.add_argument_group("concepts").add_argument
     concepts("--min-frequency", type=int, default=10, metavar="N", help="drop concepts that fewer images have")
@@ -84,9 +85,9 @@ def _sources(arguments: argparse.Namespace) -> Iterator[Source]:
     readers = {"ade20k": open_ade20k, "dtd": Dtd, "opensurfaces": OpenSurfaces, "pascal": Pascal}
     for name, reader in readers.items():
         if (path := getattr(arguments, name)) is not None:
-            yield reader(path)
+            yield reader(path, exif=arguments.exif)
     for given in arguments.data:
         name, equals, spec = given.partition("=")
         if not equals:
             name, spec = Path(given).resolve().stem, given
-        yield Labelled(open_data(spec, label_size=None), name)
+        yield Labelled(open_data(spec, label_size=None, exif=arguments.exif), name)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...errors import printable
-from ..options import cache_option, names_of, new_command, other_options, required_options, size_of
+from ..options import cache_option, exif_option, names_of, new_command, other_options, required_options, size_of
 
 if TYPE_CHECKING:
     from ...data.dataset import ConceptDataset
@@ -122,6 +122,7 @@ def _add_selection(command: argparse.ArgumentParser) -> Callable[..., Any]:
         metavar="PIXELS",
         help="size to which masks are resampled, or HEIGHTxWIDTH (default: 112; not for Broden's format)",
     )
+    exif_option(option)
     option("--threads", type=int, metavar="N", help="threads that read files (default: one per core, at most 8)")
     return option
 
@@ -139,7 +140,7 @@ def _opened(arguments: argparse.Namespace) -> ConceptDataset:
 
 
 def _opening(arguments: argparse.Namespace) -> dict[str, Any]:
-    given = {name: getattr(arguments, name) for name in ("split", "categories", "label_size")}
+    given = {name: getattr(arguments, name) for name in ("split", "categories", "label_size", "exif")}
     return {name: value for name, value in given.items() if value is not None}
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from ...csv_tables import read_bytes
 from ...errors import DataError
 from ...types import Array, Int32Array
+from .exif import TAG, UPRIGHT, Exif, Fits, by, is_applied, note, orientation, shown_size, turned
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -34,6 +35,8 @@ _MASKS = {  # not 2 and 4 bits of grey, which Pillow stretches to 8
     (8, 3): ("P",),
     (8, 2): ("RGB",),
 }
+_MASK = "PNG, greyscale or palette or 8-bit RGB, without transparency"
+_ORIENTED = ("exif", "xmp", "XML:com.adobe.xmp", "Raw profile type exif")  # keys of Image.info that state it
 PHOTO_MODES = {"1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr"}
 
 
@@ -55,9 +58,10 @@ def locate(folder: str, path: str) -> str:
     return real
 
 
-def read_image(path: str, size: tuple[int, int] | None) -> Image:
-    """Decode a photograph, JPEG or PNG, to RGB. ``size``: (height, width) it must have, None for any.
+def read_image(path: str, size: tuple[int, int] | None, exif: Exif = None, fits: Fits | None = None) -> Image:
+    """Decode a photograph, JPEG or PNG, to RGB, turned by its EXIF tag as ``is_applied`` says.
 
+    ``size``: (height, width) it must have, None for any; stored or turned if there are no labels of pixels (``fits``).
     Raises DataError; the size is compared before anything is decoded.
     """
     from PIL import Image
@@ -67,34 +71,58 @@ def read_image(path: str, size: tuple[int, int] | None) -> Image:
         if data.startswith(b"\xff\xd8") and (scans := data.count(b"\xff\xda")) > MAX_SCANS:
             raise DataError(path, f"is a JPEG with {scans} scans; expected at most {MAX_SCANS}")
         with Image.open(io.BytesIO(data), formats=("JPEG", "PNG")) as image:
-            found = image.height, image.width
-            if size is not None and found != size:
-                raise DataError(path, f"expected {_by(size)} as the data set says, got {_by(found)}")
+            stored, tag = (image.height, image.width), orientation(data)
+            applied = is_applied(path, tag, stored, exif, fits)
+            found = shown_size(stored, tag) if applied else stored
+            if size is not None and found != size and (fits is not None or stored != size):
+                raise DataError(path, f"expected {by(size)} as the data set says, got {by(found)}{note(tag, applied)}")
             _check_size(path, found)
             if image.mode not in PHOTO_MODES:
                 raise DataError(path, f"expected an 8-bit photograph, got Pillow's mode {image.mode}")
-            if image.mode == "P":  # a palette may carry transparency, which only RGBA takes without complaint
-                return image.convert("RGBA").convert("RGB")
-            return image.convert("RGB")
+            # a palette may carry transparency, which only RGBA takes without complaint
+            pixels = (image.convert("RGBA") if image.mode == "P" else image).convert("RGB")
+        pixels = turned(pixels, tag) if applied else pixels
+        for key in _ORIENTED:  # or a user's exif_transpose would turn it
+            pixels.info.pop(key, None)
+        if tag != UPRIGHT:
+            pixels.info[TAG] = "applied" if applied else "ignored"
+        return pixels
     except (DataError, MemoryError):
         raise
     except Exception as error:  # whatever a decoder makes of hostile bytes
         raise DataError(path, f"is not a readable JPEG or PNG image: {error or type(error).__name__}") from error
 
 
-def image_size(path: str) -> tuple[int, int]:
-    """Return (height, width) from the header of a photograph, which is not decoded."""
+def image_size(path: str, exif: Exif = None, fits: Fits | None = None) -> tuple[int, int]:
+    """Return (height, width) of a photograph as ``read_image`` returns it, from its header: it is not decoded."""
+    stored, tag = _header(path)
+    return shown_size(stored, tag) if is_applied(path, tag, stored, exif, fits) else stored
+
+
+def exif_note(path: str, exif: Exif) -> str:
+    """Return what an error of shape adds if the photograph has an EXIF tag and the user said what to do with it."""
+    return note(_header(path)[1], exif == "apply") if exif else ""
+
+
+def _header(path: str) -> tuple[tuple[int, int], int]:
+    """Return (height, width) of a photograph as it is stored, and its EXIF orientation."""
     from PIL import Image
 
     try:
-        with Image.open(io.BytesIO(read_bytes(path, MAX_BYTES)), formats=("JPEG", "PNG")) as image:
+        data = read_bytes(path, MAX_BYTES)
+        with Image.open(io.BytesIO(data), formats=("JPEG", "PNG")) as image:
             found = image.height, image.width
-            _check_size(path, found)
-            return found
+        _check_size(path, found)
+        return found, orientation(data)
     except (DataError, MemoryError):
         raise
     except Exception as error:
         raise DataError(path, f"is not a readable JPEG or PNG image: {error or type(error).__name__}") from error
+
+
+def mask_size(path: str) -> tuple[int, int]:
+    """Return (Y, X) from the header of a PNG of labels. Raises DataError."""
+    return _check_header(path, read_bytes(path, MAX_BYTES), None, _MASKS, _MASK)[0]
 
 
 def read_label_map(path: str, size: tuple[int, int] | None) -> Int32Array:
@@ -115,7 +143,7 @@ def read_mask(path: str, size: tuple[int, int] | None = None) -> Array:
     Greyscale values or palette indices, uint8 [Y, X] (uint16 if it has 16 bits), or colours, uint8 [Y, X, 3].
     ``size``: (Y, X) it must have, None for any. Raises DataError; header and size are checked first.
     """
-    pixels = _decode(path, size, _MASKS, "PNG, greyscale or palette or 8-bit RGB, without transparency")
+    pixels = _decode(path, size, _MASKS, _MASK)
     return pixels.astype(np.uint8) if pixels.dtype == bool else pixels
 
 
@@ -152,14 +180,14 @@ def _check_header(
         raise DataError(path, f"label maps must be {what}, got {depth}-bit {kind}")
     found = (height, width)
     if size is not None and found != size:
-        raise DataError(path, f"expected {_by(size)} as the data set says, got {_by(found)}")
+        raise DataError(path, f"expected {by(size)} as the data set says, got {by(found)}")
     _check_size(path, found)
     return found, (depth, colour)
 
 
 def _check_size(path: str, size: tuple[int, int]) -> None:
     if not possible_size(*size):
-        raise DataError(path, f"has {_by(size)}; expected {SIZES}")
+        raise DataError(path, f"has {by(size)}; expected {SIZES}")
 
 
 def possible_size(height: int, width: int) -> bool:
@@ -167,5 +195,7 @@ def possible_size(height: int, width: int) -> bool:
     return min(height, width) > 0 and height * width <= MAX_PIXELS and max(height, width) <= MAX_SIDE
 
 
-def _by(size: tuple[int, int]) -> str:
-    return f"{size[0]} x {size[1]} pixels (height x width)"
+def same_shape(labels: tuple[int, int], image: tuple[int, int]) -> bool:
+    """Return whether labels are their image scaled, to the pixel."""
+    scale = max(labels[0] / image[0], labels[1] / image[1])
+    return all(abs(m - scale * i) < max(1.0, scale) for m, i in zip(labels, image, strict=True))

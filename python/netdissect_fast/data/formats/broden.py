@@ -14,9 +14,10 @@ from ...csv_tables import keep
 from ...errors import ArgumentError, DataError
 from ...types import BoolArray, Int32Array
 from ..faults import Inspection, numbers_of, sound_images
+from ..files.exif import TAG, Exif, Fits, checked_exif, recorded
 from ..files.fingerprints import Fingerprint
 from ..files.index import Row, read_index
-from ..files.pictures import image_size, locate, read_image, read_label_map
+from ..files.pictures import image_size, locate, mask_size, read_image, read_label_map, same_shape
 from ..files.vocabulary import MAX_NUMBER, keep_categories, read_categories, read_vocabulary
 
 if TYPE_CHECKING:
@@ -36,6 +37,9 @@ class Broden:
     strict      True: a row whose files are missing or broken raises DataError when it is read. False: every
                 file is read once, now, in threads (some minutes on Broden), and such rows are skipped, with
                 a warning that counts them and the first error of each in ``skipped``
+    exif        whether a photograph's EXIF orientation is applied: "apply", "ignore", or None: if the turned photograph
+                has the size that index.csv states (if blank: the shape of the label maps), or the row has no label
+                maps. If it has it turned and unturned, reading it raises DataError
     faults      if given, malformed rows of the csv files raise nothing: their errors are appended to it. A
                 data set with faults is good for ``inspect`` only
 
@@ -51,6 +55,7 @@ class Broden:
         categories: Sequence[str] | None = None,
         strict: bool = True,
         *,
+        exif: Exif = None,
         faults: list[DataError] | None = None,
     ) -> None:
         self.path = Path(path)
@@ -60,6 +65,7 @@ class Broden:
         tables = read_vocabulary(self.path, kept, faults)
         self.vocabulary: Vocabulary = tables.vocabulary
         self.split, self._asked, self._strict = split, None if categories is None else kept, strict
+        self._exif = checked_exif(exif)
         self.skipped: tuple[DataError, ...] = ()
         self._images = os.path.realpath(self.path / "images")
         if not Path(self._images).is_dir():
@@ -83,8 +89,8 @@ class Broden:
     def source(self) -> dict[str, Any]:
         """Return how to reopen it, as plain values."""
         categories = None if self._asked is None else list(self._asked)
-        path = str(self.path.resolve())
-        return {"kind": "broden", "path": path, "split": self.split, "categories": categories, "strict": self._strict}
+        selection = {"split": self.split, "categories": categories, "strict": self._strict}
+        return {"kind": "broden", "path": str(self.path.resolve()), **selection, **recorded(self._exif)}
 
     @property
     def rows(self) -> Sequence[Row]:
@@ -99,7 +105,7 @@ class Broden:
         """Return the image as RGB. Raises DataError naming the line of index.csv and the file."""
         row = self._rows[index]
         try:
-            return read_image(locate(self._images, row.image), row.size)
+            return read_image(locate(self._images, row.image), row.size, self._exif, self._fits(row))
         except DataError as error:
             raise self._row_error(row, row.image, error.reason) from error
 
@@ -119,9 +125,10 @@ class Broden:
         """Find all that is wrong with the files of a row; ``image`` and ``labels`` raise the first fault only."""
         row, faults = self._rows[index], list[DataError]()
         numbers, size = set(row.whole), row.label_size
+        exif = ""
         try:
             if row.image:  # blank: reported already
-                self.image(index)
+                exif = str(self.image(index).info.get(TAG, ""))
         except DataError as error:
             keep(error, faults)
         for path in dict.fromkeys(row.maps):
@@ -131,7 +138,7 @@ class Broden:
                 numbers.update(numbers_of(found))
             except DataError as error:
                 keep(error, faults)
-        return Inspection(faults, numbers, len(row.maps))
+        return Inspection(faults, numbers, len(row.maps), exif)
 
     def fingerprint(self) -> str:
         """Return a sha256 of the csv files' bytes, each image's and label map's path and size, and the selection."""
@@ -175,10 +182,23 @@ class Broden:
     def _row_error(self, row: Row, path: str, reason: str) -> DataError:
         return DataError(self.path / "index.csv", f"images/{path} {reason}", row.line)
 
+    def _fits(self, row: Row) -> Fits | None:
+        """Return whether the row's labels fit a photograph of a certain size; None if it has no label map."""
+        if not row.maps:
+            return None
+        if row.size is not None:
+            return row.size.__eq__
+
+        def fits(size: tuple[int, int]) -> bool:
+            labels = row.label_size or mask_size(locate(self._images, row.maps[0]))
+            return same_shape(labels, size) or not same_shape(labels, size[::-1])  # or tells nothing: stretched
+
+        return fits
+
     def _half_image(self, row: Row) -> tuple[int, int]:
         """Apply Broden's rule for the label grid of a row that neither states its size nor has a label map."""
         try:
-            height, width = row.size or image_size(locate(self._images, row.image))
+            height, width = row.size or image_size(locate(self._images, row.image), self._exif)
         except DataError as error:
             raise self._row_error(row, row.image, error.reason) from error
         return max(height // 2, 1), max(width // 2, 1)
@@ -188,7 +208,7 @@ class Broden:
         for table in ("index", "label", "category", *(f"c_{c}" for c in self.vocabulary.categories)):
             found.add(f"{table}.csv")
             found.add_table(self.path / f"{table}.csv")
-        found.add(self.split, *self.vocabulary.categories)
+        found.add(self.split, *self.vocabulary.categories, *recorded(self._exif).items())
         for row in self._rows:
             found.add(row.line)
             for path in (row.image, *row.maps):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import posixpath
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from ...csv_tables import keep
 from ...errors import DataError, printable
 from ..dataset import ConceptDataset
 from ..faults import inspections, inspector
+from ..files.exif import Exif
 from ..files.index import Row, read_index
 from ..files.label_maps import LabelSize
 from ..files.vocabulary import read_vocabulary
@@ -66,16 +68,18 @@ def check(
     label_size: LabelSize | str = "default",
     threads: int | None = None,
     progress: bool = False,
+    exif: Exif = None,
 ) -> Checked:
     """Read all of a data set, and list all that is wrong with it.
 
-    data                           a data set, or what ``open_data`` opens
-    split, categories, label_size  as in ``open_data``; only for a data set that is not open yet
-    threads                        number of threads that read images; default: one per processor, at most 8
+    data                                 a data set, or what ``open_data`` opens
+    split, categories, label_size, exif  as in ``open_data``; only for a data set that is not open yet
+    threads                              number of threads that read images; default: one per processor, at most 8
     Raises ArgumentError for arguments that do not fit; faults of the data are not raised.
     """
     faults: list[DataError] = []
-    opened = data if not isinstance(data, str | os.PathLike) else _opened(data, split, categories, label_size, faults)
+    how = split, categories, label_size, exif
+    opened = data if not isinstance(data, str | os.PathLike) else _opened(data, *how, faults)
     if opened is None:
         return Checked(_ordered(faults), ("no image was read: fix the faults above first",), 0, 0)
     broden = opened if isinstance(opened, Broden) else None
@@ -83,13 +87,14 @@ def check(
         _add_repeated(broden, faults)
     inspect = inspector(opened) if broden is None else broden.inspect
     numbers: set[int] = set()
-    maps = 0
+    maps, tags = 0, Counter[str]()
     with closing(inspections(inspect, len(opened), threads, progress)) as found:
         for inspection in found:
             faults += inspection.faults
             numbers |= inspection.numbers
             maps += inspection.maps
-    notes = list(_unused(opened, numbers, not faults))
+            tags[inspection.exif] += 1
+    notes = [*_exif_notes(tags), *_unused(opened, numbers, not faults)]
     if broden is not None and broden.split is None and broden.source()["categories"] is None:
         notes += _unnamed(broden)
     return Checked(_ordered(faults), tuple(notes), len(opened), maps)
@@ -100,14 +105,15 @@ def _opened(
     split: str | None,
     categories: Sequence[str] | None,
     label_size: LabelSize | str,
+    exif: Exif,
     faults: list[DataError],
 ) -> ConceptDataset | None:
     index = Path(data) / "index.csv"
     broden = label_size in ("default", None) and os.path.exists(index)  # noqa: PTH110 — Path's raises for some names
     try:
         if broden:
-            return Broden(data, split, categories, faults=faults)
-        return open_data(data, split, categories, label_size=label_size)
+            return Broden(data, split, categories, exif=exif, faults=faults)
+        return open_data(data, split, categories, label_size=label_size, exif=exif)
     except DataError as error:
         keep(error, faults)
     if broden:
@@ -141,6 +147,15 @@ def _ordered(faults: list[DataError]) -> tuple[DataError, ...]:
     for fault in faults:
         files.setdefault(fault.path, len(files))
     return tuple(sorted(faults, key=lambda fault: (files[fault.path], fault.line or 0)))
+
+
+def _exif_notes(tags: Counter[str]) -> Iterator[str]:
+    """Note the photographs that their EXIF tag turns."""
+    if count := tags["applied"] + tags["ignored"]:
+        photographs = (
+            f"{count:,} photograph{'s'[: count != 1]} with an EXIF tag that turns {'them' if count > 1 else 'it'}"
+        )
+        yield f"{photographs}: {tags['applied']:,} applied, {tags['ignored']:,} ignored (--exif, exif=)"
 
 
 def _unused(data: ConceptDataset, numbers: set[int], sound: bool) -> Iterator[str]:

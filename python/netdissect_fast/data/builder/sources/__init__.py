@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from ....errors import DataError
+from ...files.exif import Exif
 from . import ade20k, ade20k_2021
 from .ade20k import Ade20k2016
 from .ade20k_2021 import Ade20k2021
@@ -17,14 +18,14 @@ from .photographs import look_for
 __all__ = ["Ade20k2016", "Ade20k2021", "Dtd", "OpenSurfaces", "Pascal", "open_ade20k"]
 
 
-def open_ade20k(path: str | os.PathLike[str]) -> Ade20k2016 | Ade20k2021:
+def open_ade20k(path: str | os.PathLike[str], exif: Exif = None) -> Ade20k2016 | Ade20k2021:
     """Open ADE20K in the layout found below ``path``; if both are, that of 2016, which Broden was made from."""
     if Path(path, ade20k_2021.PHOTOS).is_dir():
-        return Ade20k2021(path)
+        return Ade20k2021(path, exif)
     if look_for(path, ade20k.INDEX, ade20k.PLACES):
-        return Ade20k2016(path)
+        return Ade20k2016(path, exif)
     if look_for(path, ade20k_2021.PHOTOS, ade20k_2021.PLACES):
-        return Ade20k2021(path)
+        return Ade20k2021(path, exif)
     raise DataError(
         path, f"is not ADE20K: there is neither {ade20k.INDEX} (2016) nor {ade20k_2021.PHOTOS} (2021) in or below it"
     )

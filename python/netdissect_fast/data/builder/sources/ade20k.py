@@ -11,7 +11,8 @@ import numpy as np
 
 from ....errors import DataError
 from ....types import Array, Uint16Array
-from ...files.pictures import image_size, is_below, locate, read_mask
+from ...files.exif import Exif, Fits
+from ...files.pictures import is_below, locate, mask_size, read_mask
 from ..annotation import Annotation
 from .matlab import read_matlab
 from .photographs import Photographs, check_named, concept_names, find_folder
@@ -32,8 +33,10 @@ class AdePhotographs(Photographs):
 
     name = "ade20k"
 
-    def __init__(self, tables: Sequence[Path], photos: Path, images: list[str], scenes: Sequence[str]) -> None:
-        super().__init__(tables, photos, images)
+    def __init__(
+        self, tables: Sequence[Path], photos: Path, images: list[str], scenes: Sequence[str], exif: Exif
+    ) -> None:
+        super().__init__(tables, photos, images, exif)
         self._scenes = [scene_name(scene) for scene in scenes]
         names = sorted(set(self._scenes) - {""})
         self._scene_names = {number: (name,) for number, name in enumerate(names, 1)}
@@ -41,7 +44,7 @@ class AdePhotographs(Photographs):
 
     def _annotation(self, index: int, names: Mapping[int, tuple[str, ...]], where: str) -> Annotation:
         """Return the labels, given the names of all classes and the file that has them."""
-        size = image_size(self._photo(index))
+        size = self._size(index)
         seg, *levels = (locate(folder, path) for folder, path in self._mask_files(index))
         maps: dict[str, Array] = {"object": _classes(seg, size, names, where)}
         if levels:
@@ -52,6 +55,10 @@ class AdePhotographs(Photographs):
             {"scene": () if scene is None else (scene,)},
             {"object": names, "part": names, "scene": self._scene_names},
         )
+
+    def _fits(self, index: int) -> Fits:
+        masks = self._mask_files(index)
+        return lambda size: all(mask_size(locate(folder, path)) == size for folder, path in masks)
 
     def _label_files(self, index: int) -> list[tuple[str, str]]:
         return self._mask_files(index)
@@ -77,7 +84,7 @@ class Ade20k2016(AdePhotographs):
     needs scipy.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    def __init__(self, path: str | os.PathLike[str], exif: Exif = None) -> None:
         folder = find_folder(path, INDEX, PLACES, "ADE20K of 2016")
         table = folder / INDEX
         root = folder / RELEASE if (folder / RELEASE).is_dir() else folder
@@ -90,7 +97,7 @@ class Ade20k2016(AdePhotographs):
             if not is_below(image):
                 reason = f"image {number}: {image[:80]!r} leads out of images/; paths must stay inside it"
                 raise DataError(table, reason)
-        super().__init__([table], root / "images", images, scenes)
+        super().__init__([table], root / "images", images, scenes, exif)
         self._names = {
             number: concept_names(names, ",") for number, names in enumerate(index["objectnames"].texts(), 1)
         }

@@ -9,6 +9,7 @@ from typing import Any
 
 from ....csv_tables import read_bytes
 from ....errors import DataError, shortened
+from ...files.exif import Exif
 from ...files.pictures import locate
 from ...files.vocabulary import MAX_NUMBER
 from ..annotation import Annotation
@@ -29,11 +30,11 @@ class Ade20k2021(AdePhotographs):
     constructing only lists folders. Raises DataError if there are no images.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    def __init__(self, path: str | os.PathLike[str], exif: Exif = None) -> None:
         photos = find_folder(path, PHOTOS, PLACES, "ADE20K of 2021") / PHOTOS
         images = _images_below(photos)
         scenes = ["-".join(image.split("/")[2:-1]).replace("__", "-") for image in images]
-        super().__init__([], photos, images, scenes)
+        super().__init__([], photos, images, scenes, exif)
 
     def annotation(self, index: int) -> Annotation:
         """See Source."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from ....errors import DataError
+from ...files.exif import Exif
 from ...files.pictures import is_below
 from ..annotation import Annotation
 from .photographs import Photographs, find_folder, read_lines
@@ -20,7 +21,7 @@ class Dtd(Photographs):
 
     name = "dtd"
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    def __init__(self, path: str | os.PathLike[str], exif: Exif = None) -> None:
         folder = find_folder(path, LABELS, ["dtd-r1.0.1", "dtd"], "DTD")
         table = folder / LABELS
         images, textures = [], []
@@ -32,7 +33,7 @@ class Dtd(Photographs):
                 raise DataError(table, "expected a path followed by the names of textures", line)
             images.append(image)
             textures.append(tuple(dict.fromkeys(names)))
-        super().__init__([table], folder / "images", images)
+        super().__init__([table], folder / "images", images, exif)
         numbers = {name: number for number, name in enumerate(sorted({n for names in textures for n in names}), 1)}
         self._textures = [tuple(numbers[name] for name in names) for names in textures]
         self._names = {number: (name,) for name, number in numbers.items()}

@@ -6,7 +6,8 @@ import os
 
 from ....csv_tables import Table, read_table
 from ....errors import DataError
-from ...files.pictures import locate, read_mask
+from ...files.exif import Exif, Fits
+from ...files.pictures import locate, mask_size, read_mask, same_shape
 from ..annotation import Annotation
 from .photographs import Photographs, check_named, concept_names, find_folder
 
@@ -24,7 +25,7 @@ class OpenSurfaces(Photographs):
 
     name = "opensurfaces"
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    def __init__(self, path: str | os.PathLike[str], exif: Exif = None) -> None:
         folder = find_folder(path, PHOTOS, ["opensurfaces"], "OpenSurfaces")
         photos, substances = read_table(folder / PHOTOS, ("photo_id",)), folder / SUBSTANCES
         images = {f"{_integer(photos, line, cells, 'photo_id')}.jpg": line for line, cells in photos.rows}
@@ -32,7 +33,7 @@ class OpenSurfaces(Photographs):
             kept = {*images.values()}
             line, cells = next(row for row in photos.rows if row[0] not in kept)
             raise photos.error(line, f"photo_id {photos.text(cells, 'photo_id')} is listed twice")
-        super().__init__([folder / PHOTOS, substances], folder / "photos", list(images))
+        super().__init__([folder / PHOTOS, substances], folder / "photos", list(images), exif)
         self._labels = os.path.realpath(folder / "photos-labels")
         self._names: dict[int, tuple[str, ...]] = {}
         table = read_table(substances, ("substance_name", "red_color"))
@@ -52,6 +53,10 @@ class OpenSurfaces(Photographs):
         materials = pixels[..., 0].copy()
         check_named(path, materials, self._names, SUBSTANCES)
         return Annotation({"material": materials}, names={"material": self._names})
+
+    def _fits(self, index: int) -> Fits:
+        folder, path = self._label_files(index)[0]
+        return lambda size: same_shape(mask_size(locate(folder, path)), size)
 
     def _label_files(self, index: int) -> list[tuple[str, str]]:
         return [(self._labels, f"{self.file_name(index)}.png")]

@@ -10,7 +10,8 @@ import numpy as np
 
 from ....errors import DataError
 from ....types import Uint16Array
-from ...files.pictures import image_size, locate
+from ...files.exif import Exif, Fits
+from ...files.pictures import locate
 from ...files.vocabulary import MAX_NUMBER
 from ..annotation import Annotation
 from .matlab import Matlab, read_matlab
@@ -33,14 +34,14 @@ class Pascal(Photographs):
 
     name = "pascal"
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    def __init__(self, path: str | os.PathLike[str], exif: Exif = None) -> None:
         voc = find_folder(path, "JPEGImages", ["VOC2010", "VOCdevkit/VOC2010"], "Pascal VOC 2010")
         part = find_folder(path, PARTS, ["part"], "Pascal-Part")
         context = find_folder(path, LABELS, ["context"], "Pascal-Context")
         tables = [part / "part2ind.m", context / LABELS]
         parts, self._object_names = read_part_names(tables[0]), _read_labels(tables[1])
         stems = sorted(file.stem for file in (part / PARTS).iterdir() if file.suffix == ".mat")
-        super().__init__(tables, voc / "JPEGImages", [f"{stem}.jpg" for stem in stems])
+        super().__init__(tables, voc / "JPEGImages", [f"{stem}.jpg" for stem in stems], exif)
         self._annotations = os.path.realpath(part / PARTS), os.path.realpath(context / "trainval")
         numbers = {name: number for number, name in enumerate(sorted({*parts.values()} - {""}), 1)}
         self._part_names = {number: (name,) for name, number in numbers.items()}
@@ -48,7 +49,7 @@ class Pascal(Photographs):
 
     def annotation(self, index: int) -> Annotation:
         """See Source."""
-        size = image_size(self._photo(index))
+        size = self._size(index)
         parts, context = (locate(folder, path) for folder, path in self._label_files(index))
         objects = read_matlab(context, "LabelMap", MAX_INFLATED).matrix(size)
         check_named(context, objects, self._object_names, LABELS)
@@ -56,6 +57,10 @@ class Pascal(Photographs):
             {"object": objects, "part": self._part_map(read_matlab(parts, "anno", MAX_INFLATED), size)},
             names={"object": self._object_names, "part": self._part_names},
         )
+
+    def _fits(self, index: int) -> Fits:
+        folder, path = self._label_files(index)[1]
+        return lambda size: read_matlab(locate(folder, path), "LabelMap", MAX_INFLATED).value.shape == size
 
     def _label_files(self, index: int) -> list[tuple[str, str]]:
         return [(folder, f"{self.file_name(index)}.mat") for folder in self._annotations]

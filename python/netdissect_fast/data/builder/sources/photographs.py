@@ -12,8 +12,9 @@ import numpy as np
 from ....csv_tables import MAX_TABLE, read_bytes
 from ....errors import DataError, shortened
 from ....types import Array
+from ...files.exif import Exif, Fits, checked_exif, recorded
 from ...files.fingerprints import Fingerprint
-from ...files.pictures import locate, read_image
+from ...files.pictures import image_size, locate, read_image
 from ..annotation import Annotation
 
 if TYPE_CHECKING:
@@ -26,12 +27,14 @@ class Photographs:
     tables  files that list the contents, all of them read already
     photos  folder of the photographs; may itself be a link
     images  their paths below it, with / between folders
+    exif    whether their EXIF orientation is applied: "apply", "ignore", or None: as the shape of their labels shows
     Raises DataError if there are no images.
     """
 
     name: str
 
-    def __init__(self, tables: Iterable[Path], photos: Path, images: list[str]) -> None:
+    def __init__(self, tables: Iterable[Path], photos: Path, images: list[str], exif: Exif = None) -> None:
+        self._exif = checked_exif(exif)
         self._tables, self._photos, self._images = tuple(tables), os.path.realpath(photos), images
         if not images:
             raise DataError(self._tables[0] if self._tables else photos, "lists no images")
@@ -45,7 +48,7 @@ class Photographs:
 
     def image(self, index: int) -> Image:
         """See Source."""
-        return read_image(self._photo(index), None)
+        return read_image(self._photo(index), None, self._exif, self._fits(index))
 
     def annotation(self, index: int) -> Annotation:
         """See Source."""
@@ -54,6 +57,7 @@ class Photographs:
     def fingerprint(self) -> str:
         """See Source. Covers the photographs and the files that belong to them, no other files beside them."""
         found = Fingerprint(f"{self.name} 1")
+        found.add(*recorded(self._exif).items())
         for table in self._tables:
             found.add(table.name)
             found.add_table(table)
@@ -64,6 +68,14 @@ class Photographs:
 
     def _photo(self, index: int) -> str:
         return locate(self._photos, self._images[index])
+
+    def _size(self, index: int) -> tuple[int, int]:
+        """Return (height, width) of a photograph as ``image`` returns it."""
+        return image_size(self._photo(index), self._exif, self._fits(index))
+
+    def _fits(self, index: int) -> Fits | None:
+        """Return whether a photograph's labels fit it if it has a certain size; None if none are of pixels."""
+        return None
 
     def _label_files(self, index: int) -> list[tuple[str, str]]:
         """Return (folder, path below it) of the files that say what one photograph shows."""

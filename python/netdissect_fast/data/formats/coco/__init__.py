@@ -12,6 +12,7 @@ from ....concepts import ImageLabels
 from ....csv_tables import read_bytes
 from ....errors import ArgumentError, DataError, require
 from ....types import BoolArray
+from ...files.exif import Exif
 from ...files.label_maps import LabelSize, layered, resized
 from ...files.pictures import locate, read_mask
 from ..broden import MAX_LABELS
@@ -28,6 +29,9 @@ class CocoPanoptic(CocoImages):
                 ../images/val2017, ../images, val2017, images and beside it. No link may lead out of it
     masks       folder of the PNG masks; None: beside the .json file, with its name without .json
     label_size  pixels on a side of the label maps, (Y, X), or None for each image's own size
+    exif        whether a photograph's EXIF orientation is applied: "apply", "ignore", or None: if the turned photograph
+                has the width and height of the .json file, or the image has no labels. If it has these turned and
+                unturned, reading it raises DataError
 
     Concept numbers are the category ids (plus 1 if there is an id 0); things belong to category ``object``, stuff to
     ``stuff``. Crowds are labelled as what they are crowds of; an image without annotation has no labels.
@@ -43,8 +47,9 @@ class CocoPanoptic(CocoImages):
         images: str | os.PathLike[str] | None = None,
         masks: str | os.PathLike[str] | None = None,
         label_size: LabelSize = 112,
+        exif: Exif = None,
     ) -> None:
-        super().__init__(path, images, label_size)
+        super().__init__(path, images, label_size, exif)
         folder = self.path.with_suffix("") if masks is None else Path(masks)
         if not folder.is_dir():
             raise DataError(folder, "is not a folder; the PNG masks belong there: pass masks=")
@@ -92,6 +97,9 @@ class CocoPanoptic(CocoImages):
                 segments[identity] = self._number(segment)
             self._annotations[position] = entry.file("file_name"), segments
 
+    def _has_masks(self, index: int) -> bool:
+        return index in self._annotations
+
     def _files(self, index: int) -> list[tuple[str, str]]:
         annotation = self._annotations.get(index)
         return super()._files(index) + ([(self._masks, annotation[0])] if annotation else [])
@@ -108,7 +116,7 @@ class CocoInstances(CocoImages):
 
     path        the .json file, such as annotations/instances_val2017.json
     images      folder of the photographs; None: searched for as by ``CocoPanoptic``
-    label_size  as for ``CocoPanoptic``
+    label_size, exif  as for ``CocoPanoptic``
 
     Concept numbers are the category ids (plus 1 if there is an id 0), all in category ``object``. The masks of one
     category in an image, crowds too, are merged; where categories overlap, the image has several label maps.
@@ -123,8 +131,9 @@ class CocoInstances(CocoImages):
         path: str | os.PathLike[str],
         images: str | os.PathLike[str] | None = None,
         label_size: LabelSize = 112,
+        exif: Exif = None,
     ) -> None:
-        super().__init__(path, images, label_size)
+        super().__init__(path, images, label_size, exif)
 
     def labels(self, index: int) -> ImageLabels:
         """Return the labels. Raises DataError naming the annotation."""
@@ -162,19 +171,23 @@ class CocoInstances(CocoImages):
         if any(isinstance(instance.segmentation, tuple) for instances in found for instance in instances):
             require("pycocotools.mask", "coco")
 
+    def _has_masks(self, index: int) -> bool:
+        return bool(self._instances[index])
+
 
 def open_coco(
     path: str | os.PathLike[str],
     images: str | os.PathLike[str] | None = None,
     masks: str | os.PathLike[str] | None = None,
     label_size: LabelSize = 112,
+    exif: Exif = None,
 ) -> CocoPanoptic | CocoInstances:
     """Open a COCO .json file as what it is: panoptic if annotations have ``segments_info``, else instances.
 
     Raises as these do; ArgumentError if ``masks`` is given for instances, which have no mask files.
     """
     if b'"segments_info"' in read_bytes(path, MAX_COCO):
-        return CocoPanoptic(path, images, masks, label_size)
+        return CocoPanoptic(path, images, masks, label_size, exif)
     if masks is not None:
         raise ArgumentError(f"{os.fspath(path)} has no panoptic annotations, so masks= does not apply; omit it")
-    return CocoInstances(path, images, label_size)
+    return CocoInstances(path, images, label_size, exif)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ....concepts import Vocabulary
 from ....errors import DataError
+from ...files.exif import Exif, checked_exif, recorded
 from ...files.fingerprints import Fingerprint
 from ...files.label_maps import LabelSize, checked_label_size
 from ...files.pictures import locate, read_image
@@ -23,9 +24,10 @@ class CocoImages:
     kind: str
 
     def __init__(
-        self, path: str | os.PathLike[str], images: str | os.PathLike[str] | None, label_size: LabelSize
+        self, path: str | os.PathLike[str], images: str | os.PathLike[str] | None, label_size: LabelSize, exif: Exif
     ) -> None:
         self.path = Path(path)
+        self._exif = checked_exif(exif)
         self.label_size = checked_label_size(label_size)
         root, self._digest = read_coco(self.path)
         self._pictures = read_pictures(root)
@@ -46,7 +48,8 @@ class CocoImages:
     def source(self) -> dict[str, Any]:
         """Return how to reopen it, as plain values."""
         size = None if self.label_size is None else list(self.label_size)
-        return {"kind": self.kind, "path": str(self.path.resolve()), "images": self._given, "label_size": size}
+        given = {"images": self._given, "label_size": size, **recorded(self._exif)}
+        return {"kind": self.kind, "path": str(self.path.resolve()), **given}
 
     def name(self, index: int) -> str:
         """Return the path of the image under the folder of images."""
@@ -55,8 +58,9 @@ class CocoImages:
     def image(self, index: int) -> Image:
         """Return the image as RGB. Raises DataError naming the image's id and file."""
         picture = self._pictures[index]
+        fits = picture.size.__eq__ if self._has_masks(index) else None
         try:
-            return read_image(locate(self._images, picture.file), picture.size)
+            return read_image(locate(self._images, picture.file), picture.size, self._exif, fits)
         except DataError as error:
             raise self._error(picture, f"{picture.file} {error.reason}") from error
 
@@ -64,7 +68,7 @@ class CocoImages:
         """Return a sha256 of the .json file's bytes, label_size, and each image's and mask's path and size."""
         if not self._fingerprint:
             fingerprint = Fingerprint(f"{self.kind} 1")
-            fingerprint.add(self._digest, self.label_size)
+            fingerprint.add(self._digest, self.label_size, *recorded(self._exif).items())
             for index, picture in enumerate(self._pictures):
                 for folder, file in self._files(index):
                     fingerprint.add(file, self._file_size(picture, folder, file))
@@ -76,6 +80,10 @@ class CocoImages:
 
     def _read_annotations(self, root: Entry, positions: dict[int, int]) -> None:
         """Keep what ``labels`` needs of the annotations; ``positions``: image id → index."""
+        raise NotImplementedError
+
+    def _has_masks(self, index: int) -> bool:
+        """Return whether pixels of an image are labelled."""
         raise NotImplementedError
 
     def _files(self, index: int) -> list[tuple[str, str]]:

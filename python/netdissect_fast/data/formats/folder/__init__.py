@@ -12,9 +12,10 @@ import numpy as np
 from ....concepts import ImageLabels, Vocabulary
 from ....errors import DataError
 from ....types import Array
+from ...files.exif import Exif, Fits, checked_exif, recorded
 from ...files.fingerprints import Fingerprint
 from ...files.label_maps import LabelSize, checked_label_size, resized
-from ...files.pictures import image_size, locate, read_image, read_mask
+from ...files.pictures import exif_note, image_size, locate, mask_size, read_image, read_mask, same_shape
 from .names import NAMES, WHOLE, read_names, read_whole
 
 if TYPE_CHECKING:
@@ -38,6 +39,8 @@ class Folder:
                 names (or category:name) separated by semicolons. In names.csv these need no value
 
     label_size  pixels on a side of the label maps that masks are resized to, or (Y, X); None: the masks' own size
+    exif        whether a photograph's EXIF orientation is applied: "apply", "ignore", or None: if the masks fit the
+                turned photograph, or there are none. If they fit both, reading it raises DataError
 
     Opening reads the csv files and the names of all files. Raises DataError (file, line, reason) if they are
     malformed, an image has no label, a mask has no image, or a link leads out of the folder.
@@ -56,8 +59,9 @@ class Folder:
     one.jpg ('door',) (1, 4, 4)
     """
 
-    def __init__(self, path: str | os.PathLike[str], label_size: LabelSize = 112) -> None:
+    def __init__(self, path: str | os.PathLike[str], label_size: LabelSize = 112, exif: Exif = None) -> None:
         self.path = Path(path)
+        self._exif = checked_exif(exif)
         self._label_size = checked_label_size(label_size)
         if not self.path.is_dir():
             raise DataError(self.path, f"is not a folder; expected a folder with images/, masks/ and {NAMES}")
@@ -78,8 +82,8 @@ class Folder:
 
     def source(self) -> dict[str, Any]:
         """Return how to reopen it, as plain values."""
-        size = self._label_size
-        return {"kind": "folder", "path": str(self.path.resolve()), "label_size": None if size is None else list(size)}
+        size = None if self._label_size is None else list(self._label_size)
+        return {"kind": "folder", "path": str(self.path.resolve()), "label_size": size, **recorded(self._exif)}
 
     def name(self, index: int) -> str:
         """Return the path of the image under images/."""
@@ -87,19 +91,22 @@ class Folder:
 
     def image(self, index: int) -> Image:
         """Return the image as RGB. Raises DataError naming the file."""
-        return read_image(self._located("images", self._photos[index]), None)
+        photo = self._photos[index]
+        return read_image(self._located("images", photo), None, self._exif, self._fits(photo))
 
     def labels(self, index: int) -> ImageLabels:
         """Return the labels. Raises DataError naming the mask."""
         photo = self._photos[index]
-        shape = image_size(self._located("images", photo))
+        image = self._located("images", photo)
+        shape = image_size(image, self._exif, self._fits(photo))
         size, maps = self._label_size, []
         for mask in self._masks[photo]:
-            file = self._located(*mask.split("/", 1))
+            file = self._file(mask)
             values = read_mask(file)
-            if not _same_shape(values.shape[:2], shape):
+            if not same_shape(values.shape[:2], shape):
                 found, wanted = ("{} x {}".format(*size) for size in (values.shape, shape))
-                raise DataError(file, f"has {found} pixels (height x width), its image {wanted}: the shapes differ")
+                differ = f"the shapes differ{exif_note(image, self._exif)}"
+                raise DataError(file, f"has {found} pixels (height x width), its image {wanted}: {differ}")
             size = size or (values.shape[0], values.shape[1])
             maps.append(self._names.numbers(_sampled(values, size), file))
         stack = np.stack(maps) if maps else np.zeros((0, *(size or shape)), np.int32)
@@ -111,12 +118,20 @@ class Folder:
             found = Fingerprint("Folder 1")
             found.add_table(self.path / NAMES)
             found.add_table(self.path / WHOLE)
-            found.add(self._label_size)
+            found.add(self._label_size, *recorded(self._exif).items())
             for photo in self._photos:
                 for file in (f"images/{photo}", *self._masks[photo]):
-                    found.add(file, os.stat(self._located(*file.split("/", 1))).st_size)  # noqa: PTH116
+                    found.add(file, os.stat(self._file(file)).st_size)  # noqa: PTH116
             self._fingerprint = found.hex()
         return self._fingerprint
+
+    def _fits(self, photo: str) -> Fits | None:
+        """Return whether all masks of a photograph fit it if it has a certain size; None if it has no mask."""
+        masks = self._masks[photo]
+        return (lambda size: all(same_shape(mask_size(self._file(mask)), size) for mask in masks)) if masks else None
+
+    def _file(self, path: str) -> str:
+        return self._located(*path.split("/", 1))
 
     def _located(self, folder: str, path: str) -> str:
         real = os.path.realpath(self.path / folder)
@@ -171,12 +186,6 @@ def _files(folder: Path, endings: tuple[str, ...]) -> list[str]:
 
 def _unreadable(error: OSError) -> None:
     raise DataError(error.filename, f"cannot be read: {error.strerror}") from error
-
-
-def _same_shape(mask: tuple[int, int], image: tuple[int, int]) -> bool:
-    """Return whether a mask is its image scaled, to the pixel."""
-    scale = max(mask[0] / image[0], mask[1] / image[1])
-    return all(abs(m - scale * i) < max(1.0, scale) for m, i in zip(mask, image, strict=True))
 
 
 def _sampled(values: Array, size: tuple[int, int]) -> Array:
