@@ -305,6 +305,11 @@ class TestReadingTheTag:
         path.write_bytes(_with_block(b"II*\0\xff\xff\xff\xff", "PNG"))
         assert read_image(str(path), None).size == (6, 4)
 
+    def test_a_photograph_without_a_data_set_is_turned(self, tmp_path: Path) -> None:
+        """As ``explain --image`` reads it."""
+        path = write_tagged(tmp_path / "a.png", pixels(8, 14), 3)
+        assert np.array_equal(np.asarray(read_image(str(path), None)), upright(path))
+
     def test_values_that_claim_to_be_huge_cost_nothing(self) -> None:
         """Each of 60,000 entries claims the whole block as its value: only the orientation is looked at."""
         entries = b"".join(struct.pack("<HHII", 0x9000 + n % 4096, 7, 1 << 19, 8) for n in range(60_000))

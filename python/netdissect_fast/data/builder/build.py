@@ -30,7 +30,7 @@ from .first_pass import Extractor, Item, add_up
 from .second_pass import Assembler, number_tables, read_rows, write_index
 from .synonyms import plain_names
 
-FORMAT = 1  # raise when the same sources and settings produce different bytes
+FORMAT = 2  # raise when the same sources and settings produce different bytes
 CHUNK = 64  # images
 _UNSAFE = re.compile('[/\\\\:;"\0-\x1f\ud800-\udfff]|^\\.')  # the last range: from names that are not UTF-8
 
