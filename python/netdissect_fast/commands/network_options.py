@@ -14,6 +14,7 @@ from ..errors import ArgumentError
 from .options import (
     alignment_of,
     cache_option,
+    channels_of,
     exif_option,
     names_of,
     numbers_of,
@@ -62,7 +63,8 @@ def add_network(command: argparse.ArgumentParser, required: Callable[..., Any]) 
     see("--mean", type=numbers_of, metavar="NUMBERS",
         help="mean to subtract: one number, or comma-separated numbers in the network's channel order")  # fmt: skip
     see("--std", type=numbers_of, metavar="NUMBERS", help="standard deviation to divide by, in the form of --mean")
-    see("--channels", choices=["RGB", "BGR", "L"], help="the network's channel order (L: grayscale)")
+    see("--channels", type=channels_of, metavar="RGB|BGR|L|N",
+        help="the network's channel order (L: grayscale), or its number of bands")  # fmt: skip
     see("--value-range", type=int, choices=[1, 255], help="largest pixel value before --mean and --std are applied")
 
 

@@ -161,6 +161,15 @@ def size_of(text: str) -> int | tuple[int, int]:
         raise argparse.ArgumentTypeError(f"expected a number of pixels, or HEIGHTxWIDTH, got {text!r}") from None
 
 
+def channels_of(text: str) -> str | int:
+    """Read RGB, BGR, L, or a number of bands."""
+    if text in ("RGB", "BGR", "L"):
+        return text
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected RGB, BGR, L or a number of bands, got {text!r}")
+    return int(text)
+
+
 def slice_of(text: str) -> slice:
     """Read START:STOP:STEP, or one number."""
     try:

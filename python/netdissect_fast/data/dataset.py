@@ -27,6 +27,8 @@ class ConceptDataset(Protocol):
     Objects must pickle, for data loader workers, and ``image`` and ``labels`` must be safe to call from several
     threads. One that also has ``source()``, as the built-in ones do, is reopened by a report of a saved run. One that
     has ``input(index)``, a float tensor, feeds the network that instead of a preprocessed image: a generator's latent.
+    One that has ``bands(index)``, floats [C, Y, X] of any C with 0 for black and 1 for white, gives ``preprocess`` that
+    instead of ``image``, which then only draws it; None stands for ``image``.
     """
 
     @property
@@ -58,6 +60,12 @@ def source_of(data: ConceptDataset) -> dict[str, Any] | None:
 def own_inputs(data: ConceptDataset) -> Callable[[int], Any] | None:
     """Return ``data.input``: image number → what the network is given; None if that is the preprocessed image."""
     return getattr(data, "input", None)
+
+
+def bands_of(data: Any, index: int) -> Any:
+    """Return ``data.bands(index)``: what ``preprocess`` gets, floats [C, Y, X]; None if that is the image."""
+    bands = getattr(data, "bands", None)
+    return bands(index) if callable(bands) else None
 
 
 class Subset:
@@ -117,6 +125,10 @@ class Subset:
     def image(self, index: int) -> Image:
         """See ConceptDataset."""
         return self.dataset.image(self.indices[index])
+
+    def bands(self, index: int) -> Any:
+        """See ConceptDataset."""
+        return bands_of(self.dataset, self.indices[index])
 
     def labels(self, index: int) -> ImageLabels:
         """See ConceptDataset."""

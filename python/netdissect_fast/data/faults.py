@@ -7,13 +7,14 @@ import warnings
 from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 from itertools import chain
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..concepts import ImageLabels
 from ..csv_tables import keep
 from ..errors import DataError, shortened
+from .bands import channels_of, picture_of, size_of
 from .dataset import ConceptDataset, DataWarning, Subset
 from .files.exif import TAG
 from .label_cache import in_threads
@@ -100,9 +101,10 @@ def inspector(data: ConceptDataset) -> Callable[[int], Inspection]:
         numbers: set[int] = set()
         maps, exif = 0, ""
         with _kept(data, index, "image", faults):
-            image = data.image(index)
-            exif = str(getattr(image, "info", {}).get(TAG, ""))
-            if min(image.convert("RGB").size) < 1:  # as every caller uses it
+            picture: Any = picture_of(data, index)
+            exif = str(getattr(picture, "info", {}).get(TAG, ""))
+            decoded = picture if channels_of(picture) else picture.convert("RGB")  # as every caller uses it
+            if min(size_of(decoded)) < 1:
                 raise ValueError("it has no pixels")
         with _kept(data, index, "labels", faults):
             labels = data.labels(index)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ..concepts import ImageLabels, Vocabulary
 from ..errors import ArgumentError, shortened
 from ..python_files import function_of, require_no_arguments, run_users
-from .dataset import ConceptDataset, own_inputs
+from .dataset import ConceptDataset, bands_of, own_inputs
 from .faults import without_broken
 from .files.exif import Exif
 from .files.label_maps import LabelSize
@@ -164,6 +164,10 @@ class OfFunction:
     def image(self, index: int) -> Image:
         """See ConceptDataset."""
         return self.dataset.image(index)
+
+    def bands(self, index: int) -> Any:
+        """See ConceptDataset."""
+        return bands_of(self.dataset, index)
 
     def labels(self, index: int) -> ImageLabels:
         """See ConceptDataset."""

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+from ..data.bands import channels_of, picture_of
 from ..data.dataset import ConceptDataset, own_inputs
 from ..data.input.batches import Preprocessing, image_batches
 from ..data.input.preprocess import from_model
@@ -94,7 +95,7 @@ def prepare(model: nn.Module, data: ConceptDataset, layers: Layers, settings: Se
     elif preprocess is None:
         preprocess = from_model(model)
     if preprocess is not None:
-        check_sees_whole_image(preprocess, settings.crop)
+        check_sees_whole_image(preprocess, settings.crop, channels=channels_of(picture_of(data, 0)))
     first = next(image_batches(data, preprocess, 1))[1].to(*where)
     height, width = data.image(0).size[::-1] if own else first.shape[2:]
     size = int(height), int(width)

@@ -78,7 +78,8 @@ def read_image(path: str, size: tuple[int, int] | None, exif: Exif = None, fits:
                 raise DataError(path, f"expected {by(size)} as the data set says, got {by(found)}{note(tag, applied)}")
             _check_size(path, found)
             if image.mode not in PHOTO_MODES:
-                raise DataError(path, f"expected an 8-bit photograph, got Pillow's mode {image.mode}")
+                deep = "; read it in a torch Dataset and pass nd.FromTorch(…, image_range=(black, white))"
+                raise DataError(path, f"expected an 8-bit photograph, got Pillow's mode {image.mode}{deep}")
             # a palette may carry transparency, which only RGBA takes without complaint
             pixels = (image.convert("RGBA") if image.mode == "P" else image).convert("RGB")
         pixels = turned(pixels, tag) if applied else pixels

@@ -13,7 +13,7 @@ import numpy as np
 
 from ...concepts import ImageLabels, Vocabulary
 from ...errors import ArgumentError
-from ..dataset import ConceptDataset, own_inputs, source_of
+from ..dataset import ConceptDataset, bands_of, own_inputs, source_of
 from ..files.fingerprints import Fingerprint
 from ..files.values import UNUSABLE
 from ..files.vocabulary import MAX_NUMBER
@@ -89,6 +89,11 @@ class Joined:
         """See ConceptDataset."""
         part, index = self._part(index)
         return self.parts[part].image(index)
+
+    def bands(self, index: int) -> Any:
+        """See ConceptDataset."""
+        part, index = self._part(index)
+        return bands_of(self.parts[part], index)
 
     def labels(self, index: int) -> ImageLabels:
         """See ConceptDataset."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...concepts import ImageLabels, PackedLabels
 from ...errors import ArgumentError, NetDissectError, ShapeError
+from ..bands import channels_of, picture_of
 from ..dataset import ConceptDataset, own_inputs
 from ..label_cache import packed_labels
 from .whole_image import as_input
@@ -36,9 +37,9 @@ class _Inputs:
         try:
             if self.preprocess is None:
                 return self._own(index)
-            image = self.data.image(index)
+            image = picture_of(self.data, index)
             try:
-                return as_input(self.preprocess(image))
+                return as_input(self.preprocess(image), channels_of(image))
             except Exception as error:
                 raise ArgumentError(
                     f"preprocess failed on image {self.data.name(index)}: {type(error).__name__}: {error}"

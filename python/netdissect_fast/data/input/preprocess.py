@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from ...errors import ArgumentError
+from ...types import Array
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -34,12 +35,14 @@ class Preprocess:
         (x - mean) / std for each channel, in the order of ``channels`` and in units of ``value_range``; one
         number for all channels, None for 0 and 1.
     channels :
-        what the network expects: ``"RGB"``, ``"BGR"``, or ``"L"`` for one grey channel.
+        what the network expects: ``"RGB"``, ``"BGR"``, ``"L"`` for one grey channel, or a number of bands, which the
+        data set then has, in its order.
     value_range :
         1 or 255: the value of white before mean and std.
 
     Calling it with a PIL image of any mode returns a float32 tensor [3, height, width], or [1, height, width]
-    for ``"L"``. Raises ArgumentError for implausible values.
+    for ``"L"``. It also takes a float tensor [C, Y, X] of a data set with more depth or other bands, black as 0 and
+    white as 1, and does not round it. Raises ArgumentError for implausible values.
 
     >>> import netdissect_fast as nd
     >>> from PIL import Image
@@ -51,16 +54,19 @@ class Preprocess:
     size: int | tuple[int, int]
     mean: float | Sequence[float] | None = None
     std: float | Sequence[float] | None = None
-    channels: Literal["RGB", "BGR", "L"] = "RGB"
+    channels: Literal["RGB", "BGR", "L"] | int = "RGB"
     value_range: Literal[1, 255] = 1
 
     def __post_init__(self) -> None:
-        if self.channels not in ("RGB", "BGR", "L"):
-            raise ArgumentError(f"preprocess: channels must be 'RGB', 'BGR' or 'L', got {self.channels!r}")
+        if self.channels not in ("RGB", "BGR", "L") and not (isinstance(self.channels, int) and self.channels >= 1):
+            raise ArgumentError(
+                f"preprocess: channels must be 'RGB', 'BGR' or 'L', or a number of bands, got {self.channels!r}"
+            )
         if self.value_range not in (1, 255):
             raise ArgumentError(f"preprocess: value_range must be 1 or 255, got {self.value_range!r}")
-        mean = _numbers("mean", 0.0 if self.mean is None else self.mean, len(self.channels))
-        std = _numbers("std", 1.0 if self.std is None else self.std, len(self.channels))
+        count = self._count
+        mean = _numbers("mean", 0.0 if self.mean is None else self.mean, count)
+        std = _numbers("std", 1.0 if self.std is None else self.std, count)
         if min(std) <= 0:
             raise ArgumentError(f"preprocess: std must be above 0, got {std}")
         largest = max(map(abs, mean))
@@ -83,12 +89,27 @@ class Preprocess:
         """Columns of the network's input."""
         return _pair(self.size)[1]
 
-    def __call__(self, image: Image) -> Tensor:
-        """Return the network's input [C, height, width], float32, for one PIL image."""
+    @property
+    def _count(self) -> int:
+        """Channels of the network's input."""
+        return self.channels if isinstance(self.channels, int) else len(self.channels)
+
+    def __call__(self, image: Image | Tensor) -> Tensor:
+        """Return the network's input [C, height, width], float32, for one PIL image or tensor [C, Y, X]."""
         import torch
+
+        values = self._of_bands(image) if isinstance(image, torch.Tensor) else self._of_picture(image)
+        values -= np.asarray(self.mean, np.float32)[:, None, None]
+        values /= np.asarray(self.std, np.float32)[:, None, None]
+        return torch.from_numpy(values)
+
+    def _of_picture(self, image: Image) -> Array:
+        """Return 8-bit colours, resized with 8 bits, in units of value_range."""
         from PIL.Image import Resampling
 
-        image = image.convert("L" if self.channels == "L" else "RGB")
+        if isinstance(self.channels, int) and self.channels not in (1, 3):
+            raise ArgumentError(f"preprocess: channels={self.channels}, but the data set's images are 8-bit pictures")
+        image = image.convert("L" if self.channels in ("L", 1) else "RGB")
         if image.size != (self.width, self.height):
             image = image.resize((self.width, self.height), Resampling.BILINEAR)
         pixels = np.asarray(image).reshape(self.height, self.width, -1)
@@ -97,9 +118,27 @@ class Preprocess:
         values = pixels.transpose(2, 0, 1).astype(np.float32, order="C")
         if self.value_range == 1:
             values /= np.float32(255)
-        values -= np.asarray(self.mean, np.float32)[:, None, None]
-        values /= np.asarray(self.std, np.float32)[:, None, None]
-        return torch.from_numpy(values)
+        return values
+
+    def _of_bands(self, bands: Tensor) -> Array:
+        """Return bands [C, Y, X] resized by the same filter, unrounded, in units of value_range."""
+        from PIL import Image
+
+        values: Array = np.asarray(bands.detach().cpu(), np.float32)
+        count, wanted = len(values), self._count
+        if self.channels == "L" and count == 3:
+            values = np.tensordot(_LUMA, values, 1)[None].astype(np.float32)
+        elif count == 1 and wanted == 3:
+            values = np.repeat(values, 3, 0)
+        elif count != wanted:
+            raise ArgumentError(f"preprocess: channels={self.channels!r}, but the data set's images have {count} bands")
+        if self.channels == "BGR":
+            values = values[::-1]
+        if values.shape[1:] != (self.height, self.width):
+            size = self.width, self.height
+            resized = (Image.fromarray(band).resize(size, Image.Resampling.BILINEAR) for band in values)
+            values = np.stack([np.asarray(band) for band in resized])
+        return values * np.float32(self.value_range)
 
 
 def from_model(model: nn.Module) -> Preprocess:
@@ -135,18 +174,20 @@ def from_config(config: Any) -> Preprocess:
     size = [size] if isinstance(size, int) else list(size or ())
     if len(size) not in (1, 2, 3) or not all(isinstance(n, int) for n in size):
         raise ArgumentError(f"the model's configuration has no usable input size: {size}; pass {_EXAMPLE}")
-    grey = len(size) == 3 and size[0] == 1
+    count = size[0] if len(size) == 3 else 3
+    order: Any = {1: "L", 3: "RGB"}.get(count, count)
     limits = _field(config, "value_range", "input_range")
     white = max(limits) if isinstance(limits, Sequence) else limits
     return Preprocess(
         (size[-2:][0], size[-1]),
         _field(config, "mean", "image_mean"),
         _field(config, "std", "image_std"),
-        _field(config, "channels", "input_space") or ("L" if grey else "RGB"),
+        _field(config, "channels", "input_space") or order,
         1 if white is None else white,
     )
 
 
+_LUMA = np.array([299, 587, 114]) / 1000  # of red, green and blue, as in Pillow's mode L
 _SIZES = ("input_size", "crop_size", "size", "resize_size")
 
 

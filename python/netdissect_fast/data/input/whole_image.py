@@ -19,7 +19,6 @@ from ...types import Array, Float64Array
 from .preprocess import Preprocess
 
 if TYPE_CHECKING:
-    from PIL.Image import Image
     from torch import Tensor
 
 _SIZES = ((480, 360), (360, 480), (256, 256))  # width, height
@@ -27,15 +26,16 @@ _SIDES = (("top", "bottom"), ("left", "right"))
 
 
 def check_sees_whole_image(
-    preprocess: Callable[[Image], Any],
+    preprocess: Callable[[Any], Any],
     crop: Literal["error", "allow"] = "error",
     sizes: Sequence[tuple[int, int]] = _SIZES,
+    channels: int | None = None,
 ) -> None:
-    """Try ``preprocess`` on test pictures of ``sizes`` (width, height).
+    """Try ``preprocess`` on test pictures of ``sizes`` (width, height): PIL images, or tensors of so many ``channels``.
 
     Raises
     ------
-    ArgumentError The result is not a float tensor [3, H, W] or [1, H, W]; or it is random, mirrored or
+    ArgumentError The result is not a float tensor as ``as_input`` expects it; or it is random, mirrored or
         turned; or borders of the picture are lost or added (``crop="allow"`` lets these pass).
     """
     if crop not in ("error", "allow"):
@@ -43,15 +43,15 @@ def check_sees_whole_image(
     if isinstance(preprocess, Preprocess):
         return
     for size in sizes:
-        first = _apply(preprocess, _noise(size))
+        first = _apply(preprocess, _noise(size), channels)
         for _ in range(7):
-            again = _apply(preprocess, _noise(size))
+            again = _apply(preprocess, _noise(size), channels)
             if again.shape != first.shape or np.abs(again - first).max() > 1e-3 * np.ptp(first):
                 raise ArgumentError(
                     "preprocess returns a different result each time for the same picture; remove random transforms"
                 )
         shape = first.shape[1:]
-        problems = _bars(first) or [p for axis in (0, 1) for p in _axis(preprocess, size, axis, shape[axis])]
+        problems = _bars(first) or [p for axis in (0, 1) for p in _axis(preprocess, size, axis, shape[axis], channels)]
         if problems and crop == "error":
             raise ArgumentError(
                 f"preprocess does not show the network the whole picture: of a picture {size[0]}x{size[1]}, "
@@ -60,22 +60,25 @@ def check_sees_whole_image(
             )
 
 
-def as_input(result: Any) -> Tensor:
-    """Convert the result of a preprocessing callable to a float32 tensor [C, H, W], C = 3 or 1.
+def as_input(result: Any, channels: int | None = None) -> Tensor:
+    """Convert the result of a preprocessing callable to a float32 tensor [C, H, W].
 
+    channels   of the tensor that it was given: then C may be any number; None: that was a PIL image, and C is 3 or 1
     Raises ArgumentError if it is something else.
     """
     import torch
 
-    expected = "preprocess must return a float tensor [3, H, W] (or [1, H, W])"
+    expected = f"preprocess must return a float tensor [{channels or 3}, H, W] (or [1, H, W])"
+    usual = {1, 3, channels}
     if not isinstance(result, torch.Tensor):
         hint = "; end it with a conversion to a tensor (ToTensor())" if hasattr(result, "convert") else ""
         raise ArgumentError(f"{expected}, got {type(result).__name__}{hint}")
-    if result.ndim != 3 or result.shape[0] not in (1, 3) or 0 in result.shape:
+    last = result.ndim == 3 and result.shape[0] not in usual and result.shape[2] in usual
+    if result.ndim != 3 or last or (channels is None and result.shape[0] not in usual) or 0 in result.shape:
         hint = ""
         if result.ndim == 4:
             hint = "; remove the batch axis"
-        elif result.ndim == 3 and result.shape[2] in (1, 3):
+        elif last:
             hint = "; channels come first: permute(2, 0, 1)"
         raise ArgumentError(f"{expected}, got a tensor {list(result.shape)}{hint}")
     if not result.is_floating_point():
@@ -83,18 +86,21 @@ def as_input(result: Any) -> Tensor:
     return result.detach().to(torch.float32)
 
 
-def _apply(preprocess: Callable[[Image], Any], pixels: Array) -> Float64Array:
-    """Run the callable on grey ``pixels`` [Y, X] as an RGB picture: values [C, H, W]."""
+def _apply(preprocess: Callable[[Any], Any], pixels: Array, channels: int | None) -> Float64Array:
+    """Run the callable on grey ``pixels`` [Y, X] as an RGB picture, or as all bands of a tensor: values [C, H, W]."""
+    import torch
     from PIL import Image
 
-    image = Image.fromarray(pixels).convert("RGB")
+    image: Any = Image.fromarray(pixels).convert("RGB")
+    what = f"a PIL image {image.width}x{image.height}"
+    if channels is not None:
+        image = torch.from_numpy(pixels.astype(np.float32) / 255).repeat(channels, 1, 1)
+        what = f"a float tensor {list(image.shape)}, which the data set has"
     try:
         result = preprocess(image)
     except Exception as error:
-        raise ArgumentError(
-            f"preprocess raised {type(error).__name__} on a PIL image {image.width}x{image.height}: {error}"
-        ) from error
-    values: Float64Array = as_input(result).cpu().numpy().astype(np.float64)
+        raise ArgumentError(f"preprocess raised {type(error).__name__} on {what}: {error}") from error
+    values: Float64Array = as_input(result, channels).cpu().numpy().astype(np.float64)
     if not np.isfinite(values).all():
         raise ArgumentError("preprocess returns NaN or infinite values; is a std 0?")
     return values
@@ -121,7 +127,9 @@ def _bars(values: Float64Array) -> list[str]:
     return problems
 
 
-def _axis(preprocess: Callable[[Image], Any], size: tuple[int, int], axis: int, pixels: int) -> list[str]:
+def _axis(
+    preprocess: Callable[[Any], Any], size: tuple[int, int], axis: int, pixels: int, channels: int | None
+) -> list[str]:
     """Find where edges across ``axis`` (0 = y, 1 = x) end up, and describe what that implies for both sides.
 
     ``pixels`` is the result's size along that axis.
@@ -134,7 +142,7 @@ def _axis(preprocess: Callable[[Image], Any], size: tuple[int, int], axis: int, 
         at = round(edge * length)
         line = np.where(np.arange(length) < at, 32, 224).astype(np.uint8)
         picture = np.broadcast_to(line[:, None] if axis == 0 else line, (size[1], size[0]))
-        along = _apply(preprocess, picture.copy()).mean(axis=2 - axis)  # [C, pixels]
+        along = _apply(preprocess, picture.copy(), channels).mean(axis=2 - axis)  # [C, pixels]
         profiles.append(along[np.argmax(np.ptp(along, axis=1))])
         sources.append(at / length)
     contrast = max(abs(p[0] - p[-1]) for p in profiles)

@@ -12,6 +12,7 @@ import numpy as np
 
 from ...concepts import PackedLabels, Vocabulary
 from ...types import Array, Int64Array
+from ..bands import picture_of, size_of
 from ..dataset import ConceptDataset
 from ..formats.broden import Broden
 from ..label_cache import packed_labels
@@ -113,7 +114,7 @@ def _images(data: ConceptDataset) -> tuple[dict[str, int], dict[tuple[int, int],
         if sizes.total() == len(data):
             return splits, _common_first(sizes), 0
     some = sorted({int(i) for i in np.linspace(0, len(data) - 1, _SAMPLE)})
-    found = Counter((image.height, image.width) for image in map(data.image, some))
+    found = Counter(size_of(picture_of(data, index)) for index in some)
     return splits, _common_first(found), len(some)
 
 

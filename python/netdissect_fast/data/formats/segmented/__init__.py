@@ -11,6 +11,7 @@ import numpy as np
 from ....concepts import ImageLabels, Vocabulary
 from ....errors import ArgumentError
 from ....types import Array, Int32Array
+from ...dataset import bands_of
 from ...files.fingerprints import Fingerprint
 from ...files.label_maps import LabelSize, checked_label_size, resized
 from ...files.locks import Lock
@@ -103,6 +104,10 @@ class Segmented:
         from PIL import Image
 
         return Image.fromarray(self._pixels([index])[0])
+
+    def bands(self, index: int) -> Any:
+        """Return the image as the data set of images has it, unrounded; None if ``image`` is all of it."""
+        return bands_of(self._pictures.images, index) if isinstance(self._pictures, Given) else None
 
     def labels(self, index: int) -> ImageLabels:
         """Return the segmenter's labels of the image."""
