@@ -82,8 +82,9 @@ def dissect(
         "image": a unit's area counts in images that carry the concept's category (the paper's rule);
         "none": in all images.
     preprocess :
-        callable from PIL.Image to float tensor [3, H, W], or ``nd.Preprocess``; None: the model's own
-        configuration. It must show the network the whole image. Also None if ``data`` has ``input``.
+        callable from PIL.Image to float tensor [3, H, W] (from tensor to tensor if ``data`` has ``bands``), or
+        ``nd.Preprocess``; None: the model's own configuration. It must show the network the whole image. Also None
+        if ``data`` has ``input``.
     crop :
         "allow" accepts a ``preprocess`` that loses borders, which misplaces labels.
     batch_size, device, workers :

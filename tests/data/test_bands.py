@@ -243,7 +243,7 @@ def test_what_is_refused_says_what_to_do(image: Any, options: dict[str, Any], me
 
 @pytest.mark.parametrize("drawn", [None, (0, 1, 4)])
 def test_bands_that_are_not_there_are_not_drawn(drawn: Any) -> None:
-    with pytest.raises(ArgumentError, match="image 0 has 4 bands: say which .*numbers from 0 to 3"):
+    with pytest.raises(ArgumentError, match=r"image 0 has 4 bands: say which .*numbers from 0 to 3"):
         of(BANDS, drawn=drawn).image(0)
     assert np.ptp(np.asarray(of(BANDS, drawn=(3,)).image(0)), axis=2).max() == 0
 
