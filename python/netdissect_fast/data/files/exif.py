@@ -101,12 +101,12 @@ def turned(image: Image, tag: int) -> Image:
     return image if tag == UPRIGHT else image.transpose(methods[tag])
 
 
-def note(tag: int, applied: bool) -> str:
+def note(tag: int, applied: bool, exif: Exif) -> str:
     """Return what an error of shape adds about the tag; nothing if there is none."""
     if tag == UPRIGHT:
         return ""
-    done = "applied" if applied else "ignored"
-    return f", with its EXIF tag (orientation {tag}) {done}; without --exif (exif=) the labels' shape decides"
+    advice = "; without --exif (exif=) the labels' shape decides" if exif else ""
+    return f", with its EXIF tag (orientation {tag}) {'applied' if applied else 'ignored'}{advice}"
 
 
 def by(size: tuple[int, int]) -> str:

@@ -75,7 +75,8 @@ def read_image(path: str, size: tuple[int, int] | None, exif: Exif = None, fits:
             applied = is_applied(path, tag, stored, exif, fits)
             found = shown_size(stored, tag) if applied else stored
             if size is not None and found != size and (fits is not None or stored != size):
-                raise DataError(path, f"expected {by(size)} as the data set says, got {by(found)}{note(tag, applied)}")
+                got = f"{by(found)}{note(tag, applied, exif)}"
+                raise DataError(path, f"expected {by(size)} as the data set says, got {got}")
             _check_size(path, found)
             if image.mode not in PHOTO_MODES:
                 deep = "; read it in a torch Dataset and pass nd.FromTorch(…, image_range=(black, white))"
@@ -102,7 +103,7 @@ def image_size(path: str, exif: Exif = None, fits: Fits | None = None) -> tuple[
 
 def exif_note(path: str, exif: Exif) -> str:
     """Return what an error of shape adds if the photograph has an EXIF tag and the user said what to do with it."""
-    return note(_header(path)[1], exif == "apply") if exif else ""
+    return note(_header(path)[1], exif == "apply", exif) if exif else ""
 
 
 def _header(path: str) -> tuple[tuple[int, int], int]:
