@@ -20,8 +20,8 @@ from .scoring.thresholds import Quantile
 if TYPE_CHECKING:
     from torch import nn
 
-    from .network.hooks import Transforms
     from .network.layers import Layers
+    from .network.views import Transforms
 
 
 def dissect(

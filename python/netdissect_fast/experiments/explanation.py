@@ -13,7 +13,8 @@ from ..data.input.preprocess import from_model
 from ..data.input.whole_image import as_input
 from ..errors import ArgumentError, LayerError, ModelError, require
 from ..network.hooks import Tokens, evaluating, outputs, pad_batch, resolve_layers, unwrap
-from ..network.maps import as_maps
+from ..network.maps import as_maps, find_layout
+from ..network.places import trace_layers
 from ..pages.pictures import Masks
 from ..results.layer_result import LayerResult
 from ..runs.preparation import device_and_dtype
@@ -158,7 +159,8 @@ def _gradient(
     import torch
 
     network = unwrap(model)
-    (ref,) = resolve_layers(model, layer).values()
+    refs = resolve_layers(model, layer)
+    (ref,) = refs.values()
     kept: list[Tensor] = []
 
     def cut(module: nn.Module, inputs: Any, output: Any) -> Tensor:
@@ -167,6 +169,8 @@ def _gradient(
         kept.append(output.detach().clone().requires_grad_())
         return kept[0].clone()  # later modules may change it in place
 
+    with evaluating(network):
+        traced = trace_layers(network, refs, pad_batch(network, batch[:1])).get(ref.name)
     handle = ref.module.register_forward_hook(cut)
     try:
         with evaluating(network), torch.enable_grad():
@@ -188,5 +192,6 @@ def _gradient(
         handle.remove()
     if gradient is None:
         raise LayerError(f"output {target} does not depend on layer {layer!r}")
-    maps, slope = (as_maps(layer, tensor, tokens, batch)[0].float().cpu().numpy() for tensor in (kept[0], gradient))
+    layout = find_layout(layer, kept[0], tokens, batch, traced)
+    maps, slope = (as_maps(layer, x, layout, len(batch))[0].float().cpu().numpy() for x in (kept[0], gradient))
     return maps, slope, scores.detach().float().cpu().numpy(), target

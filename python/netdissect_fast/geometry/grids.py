@@ -14,7 +14,7 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
-from ..errors import ArgumentError, shortened
+from ..errors import ArgumentError, LayerError, shortened
 from ..types import Float32Array, Float64Array, Int32Array
 from .traced import Traced
 from .tracer import GridTracer, trace_grids
@@ -28,7 +28,7 @@ _FRACTION = float(1 << 24)  # f is a multiple of 2^-24 in [0, 1): exact in float
 
 
 class GridWarning(UserWarning):
-    """A layer's grid could not be traced; the plain grid (half_pixel) is used instead."""
+    """A layer's grid could not be traced, so half_pixel is used; or maps do not have the shape of the image."""
 
 
 @dataclass(frozen=True)
@@ -171,7 +171,8 @@ def make_grid(
     ``alignment`` is "receptive_field" (``traced`` says where), "half_pixel", "align_corners", or the explicit
     (stride, offset), each a number or a pair (y, x). If "receptive_field" was requested and the layer could not
     be traced, half_pixel is used instead and a GridWarning names the operation that was not understood; there is no
-    warning for 1×1 maps, which are constant on any grid. ``layer`` is the name used in messages.
+    warning for 1×1 maps, which are constant on any grid. If places were mirrored or reordered there is no plain grid to
+    fall back on: a LayerError. ``layer`` is the name used in messages.
     """
     height, width = size
     plain = (input_size[0] / height, input_size[1] / width) if min(size) > 0 else (1.0, 1.0)
@@ -192,6 +193,13 @@ def make_grid(
     if isinstance(traced, Traced) and traced.size == tuple(size):
         return Grid(size, input_size, traced.stride, traced.offset, "receptive_field")
     if tuple(size) != (1, 1):
+        if isinstance(traced, Unknown) and traced.kind == "order":
+            why = f"operation {traced.op} mirrors or reorders places" if traced.op else str(traced)
+            raise LayerError(
+                f"the places of layer {layer!r} on the image are not known: {why}. A plain grid would be wrong unless "
+                "this is undone before the layer; if it is, pass alignment='half_pixel' (--alignment half_pixel) or "
+                "alignment=(stride, offset) in input pixels; else choose a layer before it"
+            )
         if isinstance(traced, Traced):
             why = f"its output was traced as a map of {traced.size} but has the size {tuple(size)}"
         else:

@@ -112,7 +112,8 @@ class GridTracer:
             else:
                 found = products.anything(call, operands)
         except NotUnderstood as outcome:
-            return [outcome.cause or Unknown(op)] * len(call.results)
+            unknown = Unknown(op, kind="order" if outcome.reordered else "")
+            return [outcome.cause or unknown] * len(call.results)
         except (LookupError, TypeError, ValueError, ArithmeticError, StopIteration):
             # An operation whose arguments differ from the versions known here.
             return [Unknown(op)] * len(call.results)
@@ -143,8 +144,8 @@ class GridTracer:
                 whole = meet([held, whole], base.shape)
             elif share < 0.5:  # a border that wraps around, say: the bulk stays where it is
                 whole = held
-            else:
-                whole = Unknown(op)
+            else:  # two places at once: halves exchanged, say
+                whole = Unknown(op, kind="order")
         self._known[base] = whole
 
 

@@ -8,30 +8,38 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 Y, X, PLAIN, TOKENS = 0, 1, -1, 2
 
 
 @dataclass(frozen=True)
 class Unknown:
-    """A tensor whose grid is not known. ``op`` names the operation that was not understood, or is empty."""
+    """A tensor whose grid is not known. ``op`` names the operation that was not understood, or is empty.
+
+    ``kind``: "order" if places are mirrored or reordered; "nowhere" if the values have no place; empty if nothing more
+    is known.
+    """
 
     op: str
     reason: str = ""
+    kind: Literal["", "order", "nowhere"] = field(default="", compare=False, kw_only=True)
 
     def __str__(self) -> str:
         return self.reason or f"operation {self.op} is not understood"
 
 
 class NotUnderstood(Exception):
-    """Raised by a rule that cannot follow its operation; ``cause`` when an earlier one is to blame."""
+    """Raised by a rule that cannot follow its operation; ``cause`` when an earlier one is to blame.
 
-    def __init__(self, cause: Unknown | None = None) -> None:
+    ``reordered``: the operation mirrors or reorders places on the image.
+    """
+
+    def __init__(self, cause: Unknown | None = None, *, reordered: bool = False) -> None:
         super().__init__()
-        self.cause = cause
+        self.cause, self.reordered = cause, reordered
 
 
 @dataclass(frozen=True)

@@ -7,23 +7,27 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ..errors import LayerError, ModelError, NetDissectError
 from .failures import model_error, require_loaded
 from .layers import LayerRef, module_names, resolve_layers, unwrap
-from .maps import Tokens, as_maps, checked_maps
+from .maps import Tokens, as_maps, checked_maps, find_layout
+from .places import trace_layers
+from .views import by_layer, transformed, views_of
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from ..geometry.layout import Layout
+    from ..geometry.traced import Traced
+    from ..geometry.tracks import Unknown
     from .layers import Layers
+    from .views import Transform, Transforms
 
     Consume: TypeAlias = Callable[[str, Tensor], None]
-    Transform: TypeAlias = Callable[[Tensor], Tensor]
-    Transforms: TypeAlias = Transform | Mapping[str, Transform | Mapping[str, Transform | None]] | None
 
 __all__ = [
     "LayerRef",
@@ -49,11 +53,13 @@ def watch(
     *,
     transform: Transforms = None,
     tokens: Tokens | Mapping[str, Tokens] | None = None,
+    layouts: Mapping[str, Layout] | None = None,
 ) -> Iterator[Watch]:
     """Watch layers of a network.
 
     Use ``with watch(model, layers, consume) as run:`` and then ``run(batch)`` for each batch. Each
-    ``run(batch)`` is one forward pass in evaluation mode without gradients. On exit the model is left as it was
+    ``run(batch)`` is one forward pass in evaluation mode without gradients; the first follows one that traces the
+    first image, to find which axes of each output lie on it. On exit the model is left as it was
     found, also after an exception: hooks, the training flag of every submodule, grad mode, torch's random
     state. Networks inside DataParallel or torch.compile are run as the plain network inside, on one device.
 
@@ -73,8 +79,10 @@ def watch(
         autoencoder's encoder; or a dict of them by reported layer name. A dict of several for one layer, as in
         ``{"layer4": {"plain": None, "rotated": turn}}``, reports each: "layer4 plain" and "layer4 rotated".
     tokens :
-        how [B, T, D] outputs (and [B, H, W, C] ones) become maps, if it cannot be inferred; or a dict
+        how [B, T, D] outputs (and [B, H, W, C] ones) become maps, if the trace does not tell; or a dict
         by reported layer name.
+    layouts :
+        ``run.layouts`` of an earlier watch of these layers: they are cut in the same way, and not traced again.
 
     Raises
     ------
@@ -98,7 +106,7 @@ def watch(
 
     require_loaded(model)
     refs = resolve_layers(model, layers)
-    run = Watch(unwrap(model), refs, consume, views_of(transform, refs), _by_layer(tokens, refs))
+    run = Watch(unwrap(model), refs, consume, views_of(transform, refs), by_layer(tokens, refs), layouts)
     tensors = [tensor for root in run.modules() for tensor in (*root.parameters(), *root.buffers())]
     with ExitStack() as undo:
         cuda = {tensor.device for tensor in tensors if tensor.is_cuda}
@@ -139,7 +147,12 @@ def outputs(model: nn.Module, batch: Tensor) -> Any:
 
 
 class Watch:
-    """One set of watched layers; made by ``watch``. Calling it runs the network on one batch."""
+    """One set of watched layers; made by ``watch``. Calling it runs the network on one batch.
+
+    layers   the reported names
+    traced   what the trace of the first image found, by layer; empty if layouts were given
+    layouts  how the output of each layer is cut into maps, once it has run
+    """
 
     def __init__(
         self,
@@ -148,8 +161,11 @@ class Watch:
         consume: Consume,
         views: Mapping[str, Mapping[str, Transform | None]],
         tokens: Mapping[str, Tokens],
+        layouts: Mapping[str, Layout] | None,
     ) -> None:
         self.layers = tuple(name for names in views.values() for name in names)
+        self.layouts = dict(layouts or {})
+        self.traced: dict[str, Traced | Unknown] | None = None if layouts is None else {}
         self._model, self._refs, self._consume = model, refs, consume
         self._views, self._tokens = views, tokens
         self._shapes: dict[str, tuple[int, ...]] = {}
@@ -167,6 +183,8 @@ class Watch:
         """
         import torch
 
+        if self.traced is None:
+            self.traced = trace_layers(self._model, self._refs, pad_batch(self._model, batch[:1]))
         self._calls, self._thread = dict.fromkeys(self._refs, 0), threading.get_ident()
         self._images, self._failure = len(batch), None
         self._batch, output = pad_batch(self._model, batch), None
@@ -214,9 +232,16 @@ class Watch:
                 f"layer {ref.name!r} runs more than once in one forward pass; choose one of its calls, "
                 f"counted from 0: '{ref.path}@0', '{ref.path}@1', ..."
             )
-        maps = as_maps(ref.name, ref.pick(output), self._tokens.get(ref.name), self._batch)[: self._images]
+        picked, traced = ref.pick(output), (self.traced or {}).get(ref.name)
+        if ref.name not in self.layouts:
+            layout = find_layout(ref.name, picked, self._tokens.get(ref.name), self._batch, traced)
+            maps = as_maps(ref.name, picked, layout, len(self._batch))
+            self.layouts[ref.name] = layout
+        else:
+            maps = as_maps(ref.name, picked, self.layouts[ref.name], len(self._batch))
+        maps = maps[: self._images]
         for name, transform in self._views[ref.name].items():
-            seen = checked_maps(name, maps if transform is None else _transformed(name, maps, transform))
+            seen = checked_maps(name, maps if transform is None else transformed(name, maps, transform))
             shape = tuple(seen.shape[1:])
             if self._shapes.setdefault(name, shape) != shape:
                 raise LayerError(
@@ -262,48 +287,3 @@ def pad_batch(model: nn.Module, batch: Tensor) -> Tensor:
     return torch.cat([batch, batch[-1:].expand(missing, *batch.shape[1:])])
 
 
-def views_of(transform: Any, layers: Iterable[str]) -> dict[str, dict[str, Any]]:
-    """Return what is reported of each layer: name → transform, None for the layer itself. LayerError if unknown."""
-    given = _by_layer(transform, layers)
-    return {
-        layer: {f"{layer} {name}": view for name, view in given[layer].items()}
-        if isinstance(given.get(layer), Mapping)
-        else {layer: given.get(layer)}
-        for layer in layers
-    }
-
-
-def _by_layer(option: Any, layers: Iterable[str]) -> dict[str, Any]:
-    """Return one option for all layers, or a dict of options, as a dict by layer."""
-    if option is None:
-        return {}
-    if not isinstance(option, Mapping):
-        return dict.fromkeys(layers, option)
-    known = list(layers)
-    for name in option:
-        if name not in known:
-            there = ", ".join(map(repr, known))
-            raise LayerError(f"an option was given for layer {name!r}, but the layers are {there}")
-    return dict(option)
-
-
-def _transformed(name: str, maps: Tensor, transform: Transform) -> Tensor:
-    import torch
-
-    before = None if maps.is_inference() else maps._version
-    try:
-        result = transform(maps)
-    except NetDissectError:
-        raise
-    except Exception as error:
-        raise LayerError(
-            f"the transform of layer {name!r} raised {type(error).__name__} on maps {list(maps.shape)}: {error}"
-        ) from error
-    if before is not None and maps._version != before:
-        raise LayerError(f"the transform of layer {name!r} changed its input in place; give it a copy (maps.clone())")
-    expected = f"a tensor [{maps.shape[0]}, units, {maps.shape[2]}, {maps.shape[3]}]"
-    if not isinstance(result, torch.Tensor):
-        raise LayerError(f"the transform of layer {name!r} must return {expected}, got {type(result).__name__}")
-    if result.ndim != 4 or (result.shape[0], *result.shape[2:]) != (maps.shape[0], *maps.shape[2:]):
-        raise LayerError(f"the transform of layer {name!r} must return {expected}, got {list(result.shape)}")
-    return result

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable
-from typing import Any
+from itertools import pairwise
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
 from ..concepts import ImageLabels, PackedLabels, Vocabulary, numbers_of_maps
-from ..errors import ArgumentError, ShapeError
-from ..geometry.grids import Alignment, Grid, make_grid
+from ..errors import ArgumentError, ShapeError, check_option
+from ..geometry.grids import Alignment, Grid, GridWarning, make_grid
 from ..scoring.backends.base import Backend, NonFiniteError, nonfinite
 from ..scoring.backends.choice import choose
 from ..scoring.counts import CategoryRule, count_crops
@@ -17,6 +19,8 @@ from ..scoring.peaks import Peaks, peaks_of
 from ..scoring.thresholds import Quantile, checked_thresholds
 from ..types import Array, Int64Array
 from .layer_result import LayerResult
+
+Layout: TypeAlias = Literal["BCHW", "BHWC"]
 
 
 def score_peaks(
@@ -54,7 +58,7 @@ def score_peaks(
 
 
 def score(
-    activations: Any,  # [N, U, H, W] or [N, U]
+    activations: Any,  # [N, U, H, W], [N, H, W, U] or [N, U]
     labels: Array | Iterable[ImageLabels] | PackedLabels | Any,
     vocabulary: Vocabulary | None = None,
     *,
@@ -62,6 +66,7 @@ def score(
     thresholds: Any = None,
     alignment: Alignment = "half_pixel",
     input_size: tuple[int, int] | None = None,
+    layout: Layout | None = None,
     category_rule: CategoryRule = "image",
     backend: str = "auto",
     threads: int | None = None,
@@ -72,7 +77,8 @@ def score(
     Parameters
     ----------
     activations :
-        [N, U, H, W] float32 or float16 (or [N, U], taken as 1×1 maps): NumPy array, memory map or torch tensor.
+        [N, U, H, W] float32 or float16 (or [N, U], taken as 1×1 maps): NumPy array, memory map or torch tensor; one
+        array of all images.
     labels :
         of the same N images, in the same order: integers [N, Y, X] of concept numbers (0 = unlabelled),
         an iterable of ImageLabels, PackedLabels, or a data set such as ``nd.Broden``.
@@ -85,6 +91,9 @@ def score(
     alignment, input_size :
         where the H×W positions lie on the image: "half_pixel", "align_corners", or (stride, offset) in pixels of
         ``input_size`` (default: the first image's label size).
+    layout :
+        "BCHW" for activations [N, U, H, W], "BHWC" for [N, H, W, U], as TensorFlow and JAX have them. None (default):
+        "BCHW", with a GridWarning if only "BHWC" has the aspect ratio of the labels.
     category_rule :
         "image" (spec 1.5) or "none": areas over all images.
     backend, threads :
@@ -113,10 +122,7 @@ def score(
     >>> unit.label, unit.category, unit.detector
     ('car', 'object', True)
     """
-    if getattr(activations, "ndim", None) == 2:
-        activations = activations[:, :, None, None]
-    if getattr(activations, "ndim", None) != 4:
-        raise ShapeError(f"expected activations [N, U, H, W] or [N, U], got {np.shape(activations)}")
+    activations = _channels_first(activations, layout)
     images, units, height, width = (int(side) for side in activations.shape)
     if not images or not height or not width:
         raise ShapeError(f"expected at least one image and one position, got activations {list(activations.shape)}")
@@ -126,6 +132,14 @@ def score(
     if alignment == "receptive_field":
         raise ArgumentError("alignment 'receptive_field' needs the network; give (stride, offset) and input_size")
     size = input_size or (int(packed.grid[0, 0]), int(packed.grid[0, 1]))
+    if layout is None and _only_channels_last((units, height, width), size):
+        warnings.warn(
+            f"activations {list(activations.shape)} are taken as [N, U, H, W], but {height}×{width} maps do not have "
+            f"the aspect ratio of the image, {size[0]}×{size[1]}, and {units}×{height} ones do: if they are "
+            "[N, H, W, U], pass layout='BHWC', otherwise layout='BCHW'",
+            GridWarning,
+            stacklevel=2,
+        )
     grid = make_grid(alignment, None, (height, width), size)
     chosen = choose(backend, threads)
     try:
@@ -138,6 +152,31 @@ def score(
     except NonFiniteError as error:
         raise nonfinite(name, error, str(error.image)) from None
     return score_peaks(peaks, grid, packed, vocabulary, name=name, category_rule=category_rule, backend=chosen)
+
+
+def _channels_first(activations: Any, layout: Layout | None) -> Any:
+    """Return activations [N, U, H, W] of any layout; nothing is copied."""
+    if layout is not None:
+        check_option("layout", layout, Layout)
+    dimensions = getattr(activations, "ndim", None)
+    if dimensions == 2:
+        return activations[:, :, None, None]
+    if dimensions is None:
+        raise ShapeError(
+            "expected activations [N, U, H, W] or [N, U] in one array or tensor, got "
+            f"a {type(activations).__name__}: join batches first, activations=np.concatenate(list(batches))"
+        )
+    if dimensions != 4:
+        raise ShapeError(f"expected activations [N, U, H, W] or [N, U], got {np.shape(activations)}")
+    if layout != "BHWC":
+        return activations
+    return np.moveaxis(activations, 3, 1) if isinstance(activations, np.ndarray) else activations.permute(0, 3, 1, 2)
+
+
+def _only_channels_last(shape: tuple[int, int, int], image: tuple[int, int]) -> bool:
+    """Return whether axes 1 and 2 of activations have exactly the image's aspect ratio, while 2 and 3 do not."""
+    first, second = (a * image[1] == b * image[0] for a, b in pairwise(shape))
+    return first and not second
 
 
 def _packed(labels: Any, vocabulary: Vocabulary | None) -> tuple[PackedLabels, Vocabulary]:

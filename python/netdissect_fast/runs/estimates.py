@@ -21,7 +21,7 @@ from ..scoring.counts import CategoryRule
 from ..scoring.peaks import SMALL
 from ..scoring.thresholds import Quantile, exact_quantile, tail_rank
 from .collectors import CollectedPeaks, Counting, finish_layer
-from .plans import LayerPlan
+from .plans import LayerPlan, layouts_of
 from .preparation import Settings, prepare
 from .ranks import SingleRank
 
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
-    from ..network.hooks import Transforms
     from ..network.layers import Layers
+    from ..network.views import Transforms
 
 _FEWEST = 8  # activations above a threshold, from which a share is estimated
 _LARGEST = Fraction(999_999, 1_000_000)  # quantile
@@ -164,7 +164,8 @@ def estimate(
             sampled[name].add(maps, position)
 
     shown = Subset(sample, [*range(size), *range(len(sample))])
-    with loader_deaths_named(), watch(model, layers, consume, **settings.watching) as run:
+    watching = watch(model, layers, consume, layouts=layouts_of(prepared.plans), **settings.watching)
+    with loader_deaths_named(), watching as run:
         for first, batch in image_batches(shown, prepared.preprocess, size, workers):
             position = first - size
             run(batch.to(*where), [shown.name(i) for i in range(first, first + len(batch))])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypedDict
 
@@ -11,16 +10,19 @@ import numpy as np
 
 from ..errors import ArgumentError
 from ..geometry.grids import Alignment, Grid, make_grid
-from ..geometry.tracer import GridTracer
-from ..network.hooks import pad_batch, resolve_layers, unwrap, views_of, watch
+from ..geometry.traced import Traced
+from ..geometry.tracks import Unknown
+from ..network.hooks import resolve_layers, views_of, watch
 from ..scoring.thresholds import checked_thresholds
 from ..types import Float32Array, Int64Array
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from ..network.hooks import Tokens, Transforms
+    from ..geometry.layout import Layout
+    from ..network.hooks import Tokens
     from ..network.layers import Layers
+    from ..network.views import Transforms
 
 
 class WatchOptions(TypedDict):
@@ -39,6 +41,8 @@ class LayerPlan:
     grid: Grid
     chosen: Int64Array | None  # numbers of the requested units; None: all
     thresholds: Float32Array | None = None  # given by the user, [U]; None: found from the peaks
+    layer: str = ""  # whose output, or a transform of it, this is
+    layout: Layout | None = None  # how that output is cut into maps; None for parts that were saved
 
     @property
     def unit_numbers(self) -> Int64Array:
@@ -57,31 +61,30 @@ def plan_layers(
 ) -> dict[str, LayerPlan]:
     """Run a first input through the network; return the units, map size and grid (traced if needed) of each layer."""
     shapes: dict[str, tuple[int, ...]] = {}
-    traced: dict[str, Any] = {}
-    first = pad_batch(unwrap(model), first)
-    tracer = GridTracer(first) if isinstance(alignment, str) and alignment == "receptive_field" else None
 
     def look(name: str, maps: Tensor) -> None:
-        shapes[name], traced[name] = tuple(maps.shape[1:]), tracer.lookup(maps) if tracer else None
+        shapes[name] = tuple(maps.shape[1:])
 
     # A transform mixes units and leaves positions alone, so the grid is that of the layer itself.
-    with watch(model, layers, look, tokens=options["tokens"]) as run, tracer or nullcontext():
+    with watch(model, layers, look, **options) as run:
         run(first)
-    if options["transform"] is not None:
-
-        def reshape(name: str, maps: Tensor) -> None:
-            shapes[name] = tuple(maps.shape[1:])
-
-        with watch(model, layers, reshape, **options) as run:
-            run(first)
     plans = {}
     views = views_of(options["transform"], resolve_layers(model, layers))
     for name, layer in ((name, layer) for layer, names in views.items() for name in names):
         count, height, width = shapes[name]
-        grid = make_grid(alignment, traced[layer], (height, width), size, layer=name)
+        layout, traced = run.layouts[layer], (run.traced or {}).get(layer)
+        if isinstance(traced, Traced) and traced.layout not in (None, layout):
+            traced = Unknown("", "its output is not cut into maps as the trace says")
+        grid = make_grid(alignment, traced, (height, width), size, layer=name)
         chosen = None if units is None else _chosen_units(units, count, name)
-        plans[name] = LayerPlan(name, count if chosen is None else len(chosen), grid, chosen)
+        count = count if chosen is None else len(chosen)
+        plans[name] = LayerPlan(name, count, grid, chosen, layer=layer, layout=layout)
     return plans
+
+
+def layouts_of(plans: Mapping[str, LayerPlan]) -> dict[str, Layout]:
+    """Return how the output of each layer is cut, for ``watch``."""
+    return {plan.layer: plan.layout for plan in plans.values() if plan.layout is not None}
 
 
 def _chosen_units(units: Any, count: int, layer: str) -> Int64Array:

@@ -23,8 +23,9 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-    from ..network.hooks import Tokens, Transforms
+    from ..network.hooks import Tokens
     from ..network.layers import Layers
+    from ..network.views import Transforms
 
 
 class Placement(NamedTuple):

@@ -19,7 +19,7 @@ from ..scoring.backends.base import Backend
 from ..storage import require_writable
 from .checkpoints import Checkpoints, Shard, begin, checked_shard
 from .collectors import Collected, Counting, finish_layer
-from .plans import LayerPlan
+from .plans import LayerPlan, layouts_of
 from .preparation import Placement, Prepared, Settings, prepare
 from .ranks import Ranks, find_ranks
 from .records import run_record
@@ -92,11 +92,11 @@ class RunInProgress:
         """Run the network on the images that are left; return what was collected, by part and layer."""
         run, settings, preprocess = self.run, self.run.settings, self.run.prepared.preprocess
         collected = self.checkpoints.load()
-        current = _Collecting(run.prepared.plans, self.counting)
+        current, layouts = _Collecting(run.prepared.plans, self.counting), layouts_of(run.prepared.plans)
         with (
             run.timed("forward"),
             loader_deaths_named(),
-            watch(run.model, run.layers, current.add, **settings.watching) as forward,
+            watch(run.model, run.layers, current.add, layouts=layouts, **settings.watching) as forward,
             self._bar() as bar,
         ):
             for span in self.checkpoints.todo:

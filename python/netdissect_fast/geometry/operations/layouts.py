@@ -161,14 +161,14 @@ def roll(call: Call) -> Track:
     return x
 
 
-@rule("flip", "sort", "topk", "index_select", "cumsum", "glu")
+@rule("flip", "sort", "topk", "index_select", "gather", "scatter", "cumsum", "glu")
 def along_plain(call: Call) -> Track:
     """Follow operations that shuffle or fold one or more dimensions, if these are not on the image."""
     x = call.track("self")
     dims = call.args["dims" if "dims" in call.args else "dim"]
     for d in [dims] if isinstance(dims, int) else dims:
         if places(x.dims[d % len(x.dims)]):
-            raise NotUnderstood
+            raise NotUnderstood(reordered=call.name not in ("cumsum", "glu"))
         x = x.put(d % len(x.dims), plain(call.shape[d]))
     return x
 
@@ -178,7 +178,9 @@ def index(call: Call) -> Track:
     """Follow indexing by one list of indices, of a dimension that is not on the image."""
     x = call.track("self")
     chosen = [(d, i) for d, i in enumerate(call.args["indices"]) if i is not None]
-    if len(chosen) != 1 or chosen[0][1].ndim != 1 or places(x.dims[chosen[0][0]]):
+    if any(places(x.dims[d]) for d, _ in chosen):
+        raise NotUnderstood(reordered=True)
+    if len(chosen) != 1 or chosen[0][1].ndim != 1:
         raise NotUnderstood
     return x.put(chosen[0][0], plain(call.shape[chosen[0][0]]))
 
