@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from ..tracks import PLAIN, Axis, Dim, NotUnderstood, Track, X, Y, length, places, plain, track
+from ..tracks import PLAIN, TOKENS, Axis, Dim, NotUnderstood, Part, Track, X, Y, length, places, plain, track
 
 
 def meet(tracks: Sequence[Track], shape: Sequence[int]) -> Track:
@@ -45,6 +45,21 @@ def resolved(t: Track) -> Track:
         if len(dim) == 2 and dim[0].axis in (Y, X) and dim[1].axis == PLAIN and not t.elsewhere(dim[0].axis, d):
             t = t.resolve(d)
     return t
+
+
+def joined(grid: Track, d: int, size: int, before: int) -> Track:
+    """Return the track of a grid along dimension ``d`` with other tokens around it, ``before`` of them in front."""
+    inner = grid.dims[d]
+    if inner[0].axis == TOKENS:
+        before, inner = before + inner[0].before, inner[0].inner
+    return grid.put(d, (Part(size, TOKENS, 1, before, inner),))
+
+
+def as_tokens(t: Track, d: int, size: int, before: int) -> Track | None:
+    """Return the track after dimension ``d`` was padded, if it is a sequence of tokens; None if not."""
+    pure = all(part.axis >= 0 for part in t.dims[d])
+    sequence = len(places(t.dims[d])) > 1 or any(part.axis == TOKENS for part in t.dims[d])
+    return joined(t, d, size, before) if pure and sequence else None
 
 
 def _larger(tracks: Sequence[Track], a: int) -> Axis:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from ..tracks import TOKENS, NotUnderstood, Part, Track, Unknown, length, places, plain
-from .branches import meet, resolved
+from ..tracks import TOKENS, NotUnderstood, Track, Unknown, length, places, plain
+from .branches import joined, meet, resolved
 from .calls import Call, rule
 
 
@@ -136,10 +136,7 @@ def cat(call: Call) -> Track:
         grid = known[along[0]]
         if len(along) > 1 or not isinstance(grid, Track):  # two grids end to end
             raise NotUnderstood
-        before, inner = sum(t.shape[d] for t in tensors[: along[0]]), grid.dims[d]
-        if inner[0].axis == TOKENS:
-            before, inner = before + inner[0].before, inner[0].inner
-        return grid.put(d, (Part(call.shape[d], TOKENS, 1, before, inner),))
+        return joined(grid, d, call.shape[d], sum(t.shape[d] for t in tensors[: along[0]]))
     tracks = [t.collapse(d, 1) for t in tracks]  # channels may carry sub-positions (pixel unshuffle)
     return meet(tracks, (*call.shape[:d], 1, *call.shape[d + 1 :])).put(d, plain(call.shape[d]))
 

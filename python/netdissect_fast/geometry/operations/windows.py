@@ -7,6 +7,7 @@ from fractions import Fraction
 from itertools import pairwise
 
 from ..tracks import NotUnderstood, Track, length, places, plain
+from .branches import as_tokens
 from .calls import Call, rule
 
 
@@ -69,6 +70,9 @@ def pad(call: Call) -> Track:
     amounts = call.args["pad" if "pad" in call.args else "padding"]
     for i, before in enumerate(amounts[::2]):
         d = len(shape) - 1 - i
+        if before >= 0 and shape[d] >= before + length(x.dims[d]) and (tokens := as_tokens(x, d, shape[d], before)):
+            x = tokens
+            continue
         x = x.resample(d, shape[d], 1, -before, 0)
     return x
 
