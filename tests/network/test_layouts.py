@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -48,7 +49,7 @@ LAYOUTS: dict[str, Callable[[Tensor], Tensor]] = {
     "tokens": tokens,
     "tokens column by column": lambda y: tokens(y.transpose(2, 3)),
     "units before tokens": lambda y: y.flatten(2),
-    "units before tokens, class token last": lambda y: torch.cat([t := y.flatten(2), y.new_zeros(*y.shape[:2], 1)], 2),
+    "units before tokens, class token last": lambda y: torch.cat([y.flatten(2), y.new_zeros(*y.shape[:2], 1)], 2),
     "units before tokens, padded": lambda y: functional.pad(y.flatten(2), (2, 1)),
     "tokens first": lambda y: y.flatten(2).permute(2, 0, 1),
     "class token": lambda y: torch.cat([extra(t := tokens(y), 1), t], 1),
@@ -121,7 +122,7 @@ def rearrangements(draw: st.DrawFn) -> tuple[Callable[[Tensor], Tensor], str]:
         split = split.permute(0, *(1 + factor for factor in order))
         sizes = split.shape[1:]
         edges = [0, *cuts, 6]
-        return split.reshape(len(y), *(int(np.prod(sizes[a:b])) for a, b in zip(edges, edges[1:], strict=False)))
+        return split.reshape(len(y), *(int(np.prod(sizes[a:b])) for a, b in pairwise(edges)))
 
     return rearrange, shown
 
@@ -226,9 +227,8 @@ def test_axes_unknown_and_sizes_ambiguous(rows: int, columns: int, units: int) -
 @pytest.mark.parametrize("units", [16, 17, 64, 256])
 def test_either_axis_could_be_tokens(units: int) -> None:
     conv, x = nn.Conv2d(3, units, 2, 2), images(2, (16, 16))
-    plain, turned = (
-        Apply(lambda x, a, t=t: same(t(a(x)).contiguous()), conv) for t in (tokens, lambda y: y.flatten(2))
-    )
+    plain = Apply(lambda x, a: same(tokens(a(x)).contiguous()), conv)
+    turned = Apply(lambda x, a: same(a(x).flatten(2)), conv)
     with torch.no_grad():
         expected = conv(x)
     for net, layout in ((plain, "BTD"), (turned, "BDT")):
@@ -286,9 +286,11 @@ def test_a_network_is_traced_once() -> None:
     with watch(net, "", lambda name, maps: None, layouts=run.layouts) as again:
         again(images(2))
     assert sizes == [1, 3, 2, 2]
-    with watch(net, "", lambda name, maps: None, layouts=run.layouts) as again:
-        with pytest.raises(LayerError, match=r"maps of shape \[4, 5, 6\] after \[4, 4, 6\]"):
-            again(images(2, (8, 10)))
+    message = r"maps of shape \[4, 5, 6\] after \[4, 4, 6\]"
+    with watch(net, "", lambda name, maps: None) as run:
+        run(images(2))
+        with pytest.raises(LayerError, match=message):
+            run(images(2, (8, 10)))
 
 
 def test_a_network_that_cannot_be_followed_runs_as_it_is() -> None:
@@ -314,6 +316,5 @@ def test_an_explanation_cuts_as_the_dissection_did() -> None:
     plain, last = (
         nd.explain(net, found.layers[name], CONCEPTS.image(0), preprocess=PICTURE, target=1) for name in ("0", "1")
     )
-    np.testing.assert_allclose(
-        [row["contribution"] for row in last.rows], [row["contribution"] for row in plain.rows], rtol=1e-5
-    )
+    shares = [[row["contribution"] for row in explained.rows] for explained in (last, plain)]
+    np.testing.assert_allclose(*shares, rtol=1e-5)
