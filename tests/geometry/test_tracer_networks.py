@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from netdissect_fast.errors import ShapeError
+from netdissect_fast.errors import LayerError, ShapeError
 from netdissect_fast.geometry.grids import GridWarning, make_grid
 from netdissect_fast.geometry.traced import Traced
 from netdissect_fast.geometry.tracer import GridTracer, trace_grids
@@ -240,12 +240,17 @@ def test_smoothed_downsampling() -> None:
 
 
 def test_one_direction() -> None:
-    """Maps that were averaged along y only; and tokens in column order, which are no map that could be used."""
+    """Maps that were averaged along y only; tokens in column order; mixed positions, which are no map."""
     rows = traced(Apply(lambda x, a: a(x).mean(2, keepdim=True), nn.Conv2d(3, 2, 3, 2, 1)), 16)
     assert isinstance(rows, Traced)
     assert (rows.size, rows.stride, rows.offset) == ((1, 8), (16, 2), (7.5, 0))
     columns = traced(Apply(lambda x, a: a(x).transpose(2, 3).flatten(2), nn.Conv2d(3, 2, 3, 2, 1)), 16)
-    assert "columns" in str(columns)
+    assert isinstance(columns, Traced)
+    assert columns.layout
+    assert columns.layout.order == (0, 2, 1)  # units, then rows, which come second, then columns
+    averaged = traced(Apply(lambda x, a: a(x).flatten(1, 2), nn.Conv2d(3, 2, 3, 2, 1)), 16)
+    assert isinstance(averaged, Traced)
+    assert averaged.layout is None  # rows share a dimension with units
     mixed = traced(Apply(lambda x, a: a(x).flatten(2) @ torch.ones(64, 5), nn.Conv2d(3, 2, 3, 2, 1)), 16)
     assert "no place" in str(mixed)
 
@@ -291,6 +296,7 @@ def test_mixing_all_positions_gives_one_value() -> None:
     assert grid(Apply(lambda x, a: a(x).mean((2, 3)).sort()[0], nn.Conv2d(3, 2, 3)), 8) == ((1, 1), 8, 3.5)
 
 
+REORDERED = ("aten::flip", "aten::index")
 UNKNOWN = {
     "aten::grid_sampler_2d": lambda x, a: functional.grid_sample(
         a(x), functional.affine_grid(torch.eye(2, 3)[None], [1, 2, 5, 5], align_corners=False), align_corners=False
@@ -313,6 +319,10 @@ def test_an_operation_not_understood_is_named(op: str) -> None:
     found = trace_grids(net, {"first": first, "last": last}, torch.rand(1, 3, 13, 13))
     assert isinstance(found["first"], Traced)
     assert found["last"] == Unknown(op)
+    if op in REORDERED:
+        with pytest.raises(LayerError, match=f"layer 'last'.*{op} mirrors or reorders places"):
+            make_grid("receptive_field", found["last"], (5, 5), (13, 13), layer="last")
+        return
     with pytest.warns(GridWarning, match=op):
         assert make_grid("receptive_field", found["last"], (5, 5), (13, 13), layer="last").alignment == "half_pixel"
 

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 import netdissect_fast as nd
 from netdissect_fast.concepts import ImageLabels, PackedLabels, Vocabulary, pack_image
 from netdissect_fast.errors import ArgumentError
-from netdissect_fast.geometry.grids import make_grid
+from netdissect_fast.geometry.grids import GridWarning, make_grid
 from netdissect_fast.scoring.backends.choice import choose
 from netdissect_fast.scoring.backends.cpu import CpuBackend
 from netdissect_fast.scoring.counts import Counter, Sums
@@ -66,7 +68,9 @@ def test_only_activations_and_labels_decide(
     """Any batches, spread over any parts, merged in any order, on 1 to 8 threads, pruned early or late, counted in
     pieces of any size: the definition's counts of all images at once."""
     maps, images, vocabulary = scene
-    expected = nd.score(maps, images, vocabulary, quantile=quantile, input_size=(32, 32), backend="reference")
+    expected = nd.score(
+        maps, images, vocabulary, quantile=quantile, input_size=(32, 32), layout="BCHW", backend="reference"
+    )
     edges = sorted({0, len(maps), *data.draw(st.lists(st.integers(0, len(maps)), max_size=4))})
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("netdissect_fast.scoring.peaks.SMALL", data.draw(st.sampled_from([0, 1 << 20])))
@@ -97,7 +101,7 @@ def test_other_labels_and_quantiles_without_the_network(
 ) -> None:
     """score_peaks equals scoring the activations anew: other labels, a smaller quantile, other units' numbers."""
     maps, images, vocabulary = scene
-    first = nd.score(maps, images, vocabulary, quantile="0.4", input_size=(32, 32))
+    first = nd.score(maps, images, vocabulary, quantile="0.4", input_size=(32, 32), layout="BCHW")
     others = images[::-1]
     again = nd.score_peaks(
         first.require_peaks(),
@@ -107,7 +111,9 @@ def test_other_labels_and_quantiles_without_the_network(
         quantile=quantile,
         unit_numbers=np.arange(maps.shape[1]) + 7,
     )
-    fresh = nd.score(maps, others, vocabulary, quantile=quantile, input_size=(32, 32), backend="reference")
+    fresh = nd.score(
+        maps, others, vocabulary, quantile=quantile, input_size=(32, 32), layout="BCHW", backend="reference"
+    )
     for name, expected in vars(fresh.counts).items():
         np.testing.assert_array_equal(getattr(again.counts, name), expected, err_msg=name)
     np.testing.assert_array_equal(again.thresholds, fresh.thresholds)
@@ -156,6 +162,40 @@ def test_one_by_one_maps_are_constant() -> None:
     assert layer.grid.size == (1, 1)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float16])
+@pytest.mark.parametrize("kind", ["array", "tensor", "memory map"])
+def test_channels_last_activations(dtype: type, kind: str, tmp_path: Path) -> None:
+    """[N, H, W, U], as TensorFlow and JAX have them: the numbers of [N, U, H, W]."""
+    rng = np.random.default_rng(0)
+    maps, labels = rng.random((6, 8, 4, 6)).astype(dtype), rng.integers(0, 4, (6, 8, 12))
+    last: Any = np.ascontiguousarray(np.moveaxis(maps, 1, 3))
+    if kind == "tensor":
+        last = torch.from_numpy(last)
+    elif kind == "memory map":
+        np.save(tmp_path / "maps.npy", last)
+        last = np.load(tmp_path / "maps.npy", mmap_mode="r")
+    for options in ({"quantile": 0.1}, {"thresholds": np.full(8, 0.7)}):
+        expected, layer = nd.score(maps, labels, **options), nd.score(last, labels, layout="BHWC", **options)
+        assert layer.thresholds.tobytes() == expected.thresholds.tobytes()
+        assert layer.grid == expected.grid
+        for name, counted in vars(expected.counts).items():
+            np.testing.assert_array_equal(getattr(layer.counts, name), counted, err_msg=name)
+    vectors = maps[:, :, 0, 0]
+    assert nd.score(vectors, labels, layout="BHWC").iou.tolist() == nd.score(vectors, labels).iou.tolist()
+
+
+def test_activations_that_look_like_channels_last() -> None:
+    """A warning only if channels last alone has the labels' shape; doing what it says silences it."""
+    labels = np.ones((6, 64, 96), int)
+    maps = np.random.default_rng(0).random((6, 16, 24, 8)).astype(np.float32)
+    with pytest.warns(GridWarning, match=r"taken as \[N, U, H, W\].*24×8.*64×96.*layout='BHWC'.*layout='BCHW'"):
+        assert len(nd.score(maps, labels).units()) == 16
+    assert len(nd.score(maps, labels, layout="BHWC").units()) == 8
+    assert len(nd.score(maps, labels, layout="BCHW").units()) == 16
+    for shape in ((6, 8, 16, 24), (6, 9, 15, 24), (6, 2, 2, 3), (6, 5, 1, 1), (6, 16, 16, 16)):  # nothing else fits
+        nd.score(np.ones(shape, np.float32), labels[:, :64, : 64 if shape[1] == shape[2] == 16 else 96])
+
+
 # -------------------------------------------------------------------------------------------------- bad input
 
 MAPS = np.ones((3, 2, 4, 4), np.float32)
@@ -167,6 +207,13 @@ LABELS = np.ones((3, 8, 8), np.int64)
     [
         ((MAPS[:2], LABELS), {}, "activations of 2 images, but labels of 3"),
         ((MAPS[0], LABELS), {}, r"expected activations \[N, U, H, W\] or \[N, U\], got \(2, 4, 4\)"),
+        (
+            (iter(MAPS), LABELS),
+            {},
+            r"in one array or tensor, got a .*iterator: join batches.*np\.concatenate\(list\(batc",
+        ),
+        (([MAPS, MAPS], LABELS), {}, r"got a list: join batches first"),
+        ((MAPS, LABELS), {"layout": "NHWC"}, "layout must be one of BCHW, BHWC; got 'NHWC'"),
         ((MAPS[:0], LABELS[:0]), {}, "at least one image and one position"),
         ((MAPS[..., :0], LABELS), {}, "at least one image and one position"),
         ((MAPS, LABELS.astype(float)), {}, r"expected integer labels \[N, Y, X\], got float64"),
