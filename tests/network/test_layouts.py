@@ -318,3 +318,17 @@ def test_an_explanation_cuts_as_the_dissection_did() -> None:
     )
     shares = [[row["contribution"] for row in explained.rows] for explained in (last, plain)]
     np.testing.assert_allclose(*shares, rtol=1e-5)
+
+
+@pytest.mark.parametrize("layout", ["channels last", "rows, units, columns", "columns before rows, channels last"])
+def test_ablation_silences_units_not_columns(layout: str) -> None:
+    dims = {"channels last": (1, 2), "rows, units, columns": (1, 3), "columns before rows, channels last": (1, 2)}
+    head = Apply(lambda y, a: a(y.mean(dims[layout])), nn.Linear(16, 9))
+    net = nn.Sequential(nn.Conv2d(3, 16, 5, 2, 2), Apply(LAYOUTS[layout]), head)
+    sets = {"first": [0, 1, 2], "last": [15], "most": [*range(12)]}
+    plain, other = (nd.ablate(net, CONCEPTS, name, sets, preprocess=PICTURE) for name in ("0", "1"))
+    assert other.rows == plain.rows
+    assert any(row["changed"] for row in plain.rows)
+    heads = nn.Sequential(Apply(lambda x, a: LAYOUTS["attention heads"](a(x)), net[0]), nn.Flatten())
+    with pytest.raises(LayerError, match="tokens or several axes of units: it cannot be silenced"):
+        nd.ablate(heads, CONCEPTS, "0", sets, preprocess=PICTURE)

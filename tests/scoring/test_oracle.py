@@ -77,6 +77,7 @@ def test_score_against_oracle(
             thresholds=None if fixed is None else [fixed] * maps.shape[1],
             alignment=EXPLICIT if alignment == "explicit" else alignment,
             input_size=(11, 13),
+            layout="BCHW",
             category_rule=rule,
             backend=backend,
         )

@@ -14,7 +14,9 @@ from ..data.dataset import ConceptDataset, own_inputs
 from ..data.input.batches import Preprocessing, image_batches
 from ..data.input.preprocess import from_model
 from ..errors import ArgumentError, LayerError, ModelError
-from ..network.hooks import evaluating, outputs, resolve_layers, unwrap
+from ..network.hooks import Tokens, evaluating, outputs, pad_batch, resolve_layers, unwrap
+from ..network.maps import find_layout
+from ..network.places import trace_layers
 from ..plot import lines
 from ..processes import loader_deaths_named
 from ..results.layer_result import LayerResult
@@ -83,6 +85,7 @@ def ablate(
     *,
     targets: Sequence[int] | None = None,
     preprocess: Preprocessing | None = None,
+    tokens: Tokens | None = None,
     batch_size: int = 32,
     workers: int = 0,
 ) -> Ablation:
@@ -90,8 +93,8 @@ def ablate(
 
     Parameters
     ----------
-    model, data, layer, preprocess, batch_size, workers :
-        as for ``dissect``; the layer returns [B, K, H, W] or [B, K].
+    model, data, layer, preprocess, tokens, batch_size, workers :
+        as for ``dissect``; the layer returns [B, K, H, W], with its axes in any order, or [B, K].
     sets :
         unit numbers by name, such as ``sets_by_label`` or ``sets_by_rank`` returns.
     targets :
@@ -113,14 +116,16 @@ def ablate(
     right: list[Int64Array] = []
     plain: list[Int64Array] = []
     answers: dict[str, list[Int64Array]] = {name: [] for name in sets}
+    axis = None
     with evaluating(unwrap(model)), loader_deaths_named():
         for first, images in image_batches(data, prepare, batch_size, workers):
             batch = images.to(*where)
             plain.append(_answers(model, batch))
+            axis = _unit_axis(model, layer, batch[:1], tokens) if axis is None else axis
             given = plain[-1] if targets is None else np.asarray(targets[first : first + len(images)], np.int64)
             right.append(given)
             for name, units in sets.items():
-                with silenced(model, layer, units):
+                with silenced(model, layer, units, axis):
                     answers[name].append(_answers(model, batch))
     wanted, before = np.concatenate(right), np.concatenate(plain)
     accuracy = float((before == wanted).mean())
@@ -141,8 +146,11 @@ def ablate(
 
 
 @contextmanager
-def silenced(model: nn.Module, layer: str | nn.Module, units: Sequence[int]) -> Iterator[None]:
-    """Set these units of a layer to 0 everywhere inside the context. Forward passes raise ArgumentError, LayerError."""
+def silenced(model: nn.Module, layer: str | nn.Module, units: Sequence[int], axis: int = 1) -> Iterator[None]:
+    """Set these units of a layer to 0 everywhere inside the context. Forward passes raise ArgumentError, LayerError.
+
+    ``axis``: of the layer's output, along which its units lie.
+    """
     import torch
 
     ((name, ref),) = resolve_layers(model, layer).items()
@@ -155,15 +163,39 @@ def silenced(model: nn.Module, layer: str | nn.Module, units: Sequence[int]) -> 
             raise LayerError(
                 f"layer {name!r} does not return [B, units] or [B, units, height, width]: it cannot be silenced"
             )
-        if len(chosen) and not 0 <= int(chosen.min()) <= int(chosen.max()) < output.shape[1]:
-            raise ArgumentError(f"layer {name!r} has units 0 to {output.shape[1] - 1}; cannot silence {units}")
-        return output.index_fill(1, chosen.to(output.device), 0)
+        if len(chosen) and not 0 <= int(chosen.min()) <= int(chosen.max()) < output.shape[axis]:
+            raise ArgumentError(f"layer {name!r} has units 0 to {output.shape[axis] - 1}; cannot silence {units}")
+        return output.index_fill(axis, chosen.to(output.device), 0)
 
     handle = ref.module.register_forward_hook(hook)
     try:
         yield
     finally:
         handle.remove()
+
+
+def _unit_axis(model: nn.Module, layer: str | nn.Module, first: Tensor, tokens: Tokens | None) -> int:
+    """Return the axis of the layer's output along which its units lie (spec 3.1), found with a first image."""
+    import torch
+
+    network, refs = unwrap(model), resolve_layers(model, layer)
+    ((name, ref),) = refs.items()
+    first = pad_batch(network, first)
+    found: list[Tensor] = []
+    handle = ref.module.register_forward_hook(lambda module, inputs, output: found.append(output))
+    try:
+        with torch.no_grad():
+            outputs(model, first)
+    finally:
+        handle.remove()
+    if not found or not isinstance(found[0], torch.Tensor) or found[0].ndim != 4:
+        return 1  # [B, K], or what ``silenced`` refuses
+    traced = trace_layers(network, refs, first).get(name)
+    layout = find_layout(name, found[0], tokens, first, traced)
+    axes = [d for d, letter in enumerate(layout.letters) if letter == "C" and found[0].shape[d] > 1] or [1]
+    if "T" in layout.letters or len(axes) > 1:
+        raise LayerError(f"layer {name!r} returns tokens or several axes of units: it cannot be silenced")
+    return axes[0]
 
 
 def _answers(model: nn.Module, batch: Tensor) -> Int64Array:

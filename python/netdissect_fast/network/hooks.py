@@ -285,5 +285,3 @@ def pad_batch(model: nn.Module, batch: Tensor) -> Tensor:
     import torch
 
     return torch.cat([batch, batch[-1:].expand(missing, *batch.shape[1:])])
-
-
