@@ -75,7 +75,7 @@ def dissect(
         applied to a layer's maps before anything else: [B, K, H, W] → [B, U, H, W]; or a dict by layer, which may hold
         several for one layer, all in the same pass; see ``watch``.
     tokens :
-        how transformer outputs [B, T, D] become maps if that is ambiguous; or a dict by layer.
+        which axes of outputs are units, rows and columns, if the trace does not tell; or a dict by layer.
     units :
         a slice or indices: dissect only these units.
     category_rule :

@@ -19,6 +19,7 @@ from netdissect_fast.errors import LayerError
 from netdissect_fast.geometry.grids import GridWarning
 from netdissect_fast.network.hooks import Tokens, watch
 
+from ..geometry.test_tracer_networks import BLOCKS, Transformer
 from ..support.receptive_fields import Apply
 from ..support.watching import collect, images
 
@@ -144,6 +145,26 @@ def test_any_order_of_units_rows_and_columns(case: tuple[Callable[[Tensor], Tens
     # Units that were split and exchanged have new numbers, but each is there once.
     rows = [{tuple(unit.flatten().tolist()) for unit in maps[0]} for maps in (seen, expected)]
     assert rows[0] == rows[1], case[1]
+
+
+@pytest.mark.parametrize("block", BLOCKS)
+@pytest.mark.parametrize("prefix", [0, 1, 5])
+def test_transformers_need_no_arguments(block: str, prefix: int) -> None:
+    """Blocks of every kind, as before: tokens in rows after class and register tokens."""
+    net, outputs = Transformer(BLOCKS[block], prefix).eval(), []
+    net.block.register_forward_hook(lambda module, inputs, output: outputs.append(output.detach()))
+    seen = collect(net, "block", images(2, (32, 32)))["block"]
+    assert torch.equal(seen, outputs[-1][:, prefix:].transpose(1, 2).unflatten(2, (8, 8)))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+@pytest.mark.parametrize("layout", ["channels last", "attention heads", "tokens by window"])
+def test_precisions_and_memory_formats(layout: str, dtype: torch.dtype) -> None:
+    conv = nn.Conv2d(3, 8, 2, 2).to(dtype=dtype, memory_format=torch.channels_last)
+    x = images(2, (16, 24)).to(dtype=dtype, memory_format=torch.channels_last)
+    seen = collect(Apply(lambda x, a: LAYOUTS[layout](a(x)), conv), "", x)["model"]
+    with torch.no_grad():
+        assert torch.equal(seen, conv(x).to(seen.dtype))
 
 
 # ------------------------------------------------------------------------------------------ mirrored and reordered
