@@ -95,7 +95,7 @@ class Layout:
         letters: str,
         batch: int | None = None,
     ) -> Layout:
-        flat = [piece for dim in pieces for piece in dim if piece[2] > 1]
+        flat = [piece for dim in pieces for piece in dim if piece[2] != 1]
         # Rows that are split (windows, then rows within them) come back in order: the largest step is outermost.
         outer = [("CHW".index(letter), -step if letter != "C" else 0) for letter, step, _ in flat]
         units, rows, columns = (prod(size for letter, _, size in flat if letter == group) for group in "CHW")

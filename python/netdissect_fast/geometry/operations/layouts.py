@@ -158,7 +158,7 @@ def roll(call: Call) -> Track:
     return x
 
 
-@rule("flip", "sort", "topk", "index_select", "gather", "scatter", "cumsum", "glu")
+@rule("flip", "rot90", "sort", "topk", "index_select", "gather", "scatter", "cumsum", "glu")
 def along_plain(call: Call) -> Track:
     """Follow operations that shuffle or fold one or more dimensions, if these are not on the image."""
     x = call.track("self")
