@@ -7,8 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import DataError
-from .network_options import add_dissected, add_layer, dissected
-from .options import iou_threshold_option, moved_data_option, new_command, other_options, required_options
+from .network_options import add_dissected, add_layer, dissected, tokens_of_layer
+from .options import (
+    iou_threshold_option,
+    moved_data_option,
+    new_command,
+    other_options,
+    required_options,
+    tokens_option,
+)
 
 
 def add(commands: Any) -> None:
@@ -26,6 +33,7 @@ def add(commands: Any) -> None:
     option("--by", default="rank", choices=["label", "rank"],
            help="label: all units of one concept at a time; rank: the best, worst or random 1, 2, 4, ...")  # fmt: skip
     add_layer(option)
+    tokens_option(option)
     option("--targets", type=Path, metavar="FILE",
            help="correct class of each image: CSV with columns image,target (default: what the network predicts "
                 "with all units)")  # fmt: skip
@@ -58,6 +66,7 @@ def _ablate(arguments: argparse.Namespace) -> None:
         sets_by_label(layer, arguments.iou_threshold) if by_label else sets_by_rank(layer),
         targets=None if arguments.targets is None else _targets(arguments.targets, data),
         preprocess=preprocess,
+        tokens=tokens_of_layer(arguments.tokens, layer.name),
         batch_size=arguments.batch_size,
         workers=arguments.workers,
     )

@@ -223,8 +223,8 @@ def _token_number(name: str, value: str, text: str) -> int | tuple[int, int]:
 def tokens_option(option: Callable[..., Any]) -> None:
     """Add --tokens."""
     option("--tokens", type=tokens_of, action="append", default=[], metavar="[LAYER:]TOKENS",
-           help="how outputs become maps: BHWC, BCHW, BTD, TBD, prefix=1 (class and register tokens) or grid=14x14, "
-                "combined with commas; for all layers, or repeated with LAYER: for one")  # fmt: skip
+           help="how outputs become maps: BHWC, BCHW, BTD, TBD, BDT, prefix=1 (class and register tokens) or "
+                "grid=14x14, combined with commas; for all layers, or repeated with LAYER: for one")  # fmt: skip
 
 
 def shard_of(text: str) -> tuple[int, int]:
