@@ -84,7 +84,7 @@ def test_values(text: str, layer: str | None, tokens: nd.Tokens) -> None:
         ("size=3", "expected [LAYER:]TOKENS, such as"),
         ("prefix=1,prefix=2", "expected [LAYER:]TOKENS, such as"),
         ("prefix=", "expected [LAYER:]TOKENS, such as"),
-        ("blocks.3", "layout must be BTD, TBD, BCHW or BHWC, got 'blocks.3'"),
+        ("blocks.3", "layout must be BTD, TBD, BDT, BCHW or BHWC, got 'blocks.3'"),
         ("prefix=one", "expected prefix=a number, got 'prefix=one'"),
         ("grid=14", "expected grid=ROWSxCOLUMNS, got 'grid=14'"),
         ("grid=0x14", "grid must be (rows, columns), each at least 1"),
