@@ -65,6 +65,7 @@ X = torch.ones(3)
         pytest.param(under("_orig_mod.", MINE), [], id="torch.compile"),
         pytest.param(under("_orig_mod.module.", MINE), [], id="both"),
         pytest.param({n.replace(".", "._orig_mod.", 1): v for n, v in MINE.items()}, [], id="compiled parts"),
+        pytest.param({n.replace("blocks.", "blocks.module."): v for n, v in MINE.items()}, [], id="a parallel part"),
         pytest.param({"model": MINE, "optimizer": {"state": {0: {"exp_avg": X}}}, "epoch": 3}, [], id="optimizer"),
         pytest.param({"model": {"state_dict": MINE}, "args": None}, [], id="nested twice"),
         pytest.param({"state_dict": under("module.", MINE), "best_acc1": 0.5}, [], id="ImageNet example"),

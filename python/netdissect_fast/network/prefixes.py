@@ -37,6 +37,11 @@ class Fit:
         reshaped = [n for n, value in both.items() if getattr(needed[n], "shape", value.shape) != value.shape]
         return cls(prefix, missing, reshaped)
 
+    @property
+    def complete(self) -> bool:
+        """Whether all that the model needs is there."""
+        return not self.missing and not self.reshaped
+
     def __str__(self) -> str:
         """Return the prefix for a message."""
         return repr(self.prefix.removesuffix("."))
@@ -55,9 +60,9 @@ def fits(held: Mapping[str, Tensor], needed: Mapping[str, Tensor], asked: str | 
         if not chosen:
             return []
         found = {prefix: found[prefix] for prefix in chosen}
-    complete = [Fit.of(prefix, held, needed) for prefix, count in found.items() if count == len(needed)]
+    named = [Fit.of(prefix, held, needed) for prefix, count in found.items() if count == len(needed)]
     best = next(iter(found), "")
-    return [fit for fit in complete if not fit.reshaped] or complete[:1] or [Fit.of(best, held, needed)]
+    return [fit for fit in named if fit.complete] or named[:1] or [Fit.of(best, held, needed)]
 
 
 def prefixes(held: Iterable[str], needed: Collection[str]) -> dict[str, int]:
@@ -74,15 +79,18 @@ def prefixes(held: Iterable[str], needed: Collection[str]) -> dict[str, int]:
     return dict(found.most_common())
 
 
-def plain(values: Mapping[str, T]) -> dict[str, T]:
-    """Return the same by plain names; unchanged if two names would become one."""
-    names = {plain_name(name): name for name in values}
+def plain(values: Mapping[str, T], parallel: bool = False) -> dict[str, T]:
+    """Return the same by plain names; unchanged if two names would become one.
+
+    ``parallel``: also without the "module" of DataParallel, which may be around a part, as in ``features.module.0``.
+    """
+    names = {plain_name(name, {"module"} if parallel else ()): name for name in values}
     return {name: values[old] for name, old in names.items()} if len(names) == len(values) else dict(values)
 
 
-def plain_name(name: str) -> str:
-    """Return a name without the parts that wrappers insert."""
-    return ".".join(part for part in name.split(".") if part not in _INSERTED)
+def plain_name(name: str, more: Collection[str] = ()) -> str:
+    """Return a name without the parts that wrappers insert, and without those in ``more``."""
+    return ".".join(part for part in name.split(".") if part not in _INSERTED and part not in more)
 
 
 def shared_part(names: Iterable[str]) -> str:

@@ -55,7 +55,7 @@ def load_weights(
     What else is in the file (a loss, another network) is named in a WeightsWarning.
     """
     state = model.state_dict()
-    own, held = plain(state), plain(read_weights(path))
+    own, tensors = plain(state), read_weights(path)
     names = dict(zip(own, state, strict=True))
     heads = [without_head] if isinstance(without_head, str) else list(without_head or ())
     kept = _under(heads, own)
@@ -63,11 +63,14 @@ def load_weights(
     needed = {n: v for n, v in own.items() if n not in kept and not n.endswith("num_batches_tracked")}
     if not needed:
         raise ModelError(f"{path}: the model has no weights to load{' besides its head' if heads else ''}")
+    held, parallel = plain(tensors), plain(tensors, parallel=True)
+    if not any(fit.complete for fit in fits(held, needed, prefix)):
+        held = parallel if any(fit.complete for fit in fits(parallel, needed, prefix)) else held
     fit = _only_fit(path, held, needed, prefix)
     weights = {n: held[fit.prefix + n] for n in own if n not in kept and fit.prefix + n in held}
     left = [n for n in held if n.removeprefix(fit.prefix) not in weights or not n.startswith(fit.prefix)]
-    surplus = left if fit.missing or fit.reshaped else _surplus(model, held, left, fit.prefix, heads)
-    if surplus or fit.missing or fit.reshaped:
+    surplus = _surplus(model, held, left, fit.prefix, heads) if fit.complete else left
+    if surplus or not fit.complete:
         raise ModelError(f"{path}: {_misfit(fit, held, needed, surplus)}")
     try:
         meta = any(getattr(value, "is_meta", False) for value in state.values())
