@@ -166,7 +166,7 @@ NEEDED = "dissect --model net.py:make --layers 0 --data scenes"
         (f"{NEEDED} --alignment middle", "--alignment: expected receptive_field, half_pixel, align_corners or"),
         (f"{NEEDED} --alignment 1,2,3", "--alignment: expected receptive_field, half_pixel, align_corners or"),
         (f"{NEEDED} --alignment a,b", "--alignment: expected a number"),
-        (f"{NEEDED} --channels CMYK", "--channels: invalid choice: 'CMYK'"),
+        (f"{NEEDED} --channels CMYK", "--channels: expected RGB, BGR, L or a number of bands, got 'CMYK'"),
         (f"{NEEDED} --category-rule some", "--category-rule: invalid choice: 'some'"),
         (f"{NEEDED} --backend abacus", "--backend: invalid choice: 'abacus'"),
         (f"{NEEDED} --batch-size many", "--batch-size: invalid int value: 'many'"),

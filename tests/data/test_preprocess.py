@@ -73,7 +73,7 @@ def test_one_number_stands_for_both_sides_and_all_channels() -> None:
         ({"mean": "grey"}, "mean must be one number or 3"),
         ({"std": (1, 1, float("nan"))}, "std must be one number or 3"),
         ({"std": (1, 0, 1)}, "std must be above 0"),
-        ({"channels": "GBR"}, "channels must be 'RGB', 'BGR' or 'L', got 'GBR'"),
+        ({"channels": "GBR"}, "channels must be 'RGB', 'BGR', 'L' or a number of bands, got 'GBR'"),
         ({"value_range": 2}, "value_range must be 1 or 255"),
         ({"mean": (104, 117, 123)}, "does not fit value_range=1; pass value_range=255"),
         ({"mean": MEAN, "std": STD, "value_range": 255}, "does not fit value_range=255; pass value_range=1"),

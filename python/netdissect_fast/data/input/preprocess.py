@@ -60,7 +60,7 @@ class Preprocess:
     def __post_init__(self) -> None:
         if self.channels not in ("RGB", "BGR", "L") and not (isinstance(self.channels, int) and self.channels >= 1):
             raise ArgumentError(
-                f"preprocess: channels must be 'RGB', 'BGR' or 'L', or a number of bands, got {self.channels!r}"
+                f"preprocess: channels must be 'RGB', 'BGR', 'L' or a number of bands, got {self.channels!r}"
             )
         if self.value_range not in (1, 255):
             raise ArgumentError(f"preprocess: value_range must be 1 or 255, got {self.value_range!r}")
@@ -138,7 +138,7 @@ class Preprocess:
             size = self.width, self.height
             resized = (Image.fromarray(band).resize(size, Image.Resampling.BILINEAR) for band in values)
             values = np.stack([np.asarray(band) for band in resized])
-        return values * np.float32(self.value_range)
+        return np.multiply(values, np.float32(self.value_range), order="C")
 
 
 def from_model(model: nn.Module) -> Preprocess:
