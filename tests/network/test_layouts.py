@@ -326,6 +326,9 @@ def test_a_network_that_cannot_be_followed_runs_as_it_is() -> None:
     torch.manual_seed(3)
     with torch.no_grad():
         assert torch.equal(seen, conv(x) + torch.rand(()))
+    with pytest.warns(GridWarning, match="it was not traced"):
+        layer = nd.dissect(Apply(refuse, conv), CONCEPTS, "parts.0", preprocess=PICTURE).layers["parts.0"]
+    assert (layer.grid.size, layer.grid.alignment, len(layer.units())) == ((16, 16), "half_pixel", 5)
 
 
 def test_an_explanation_cuts_as_the_dissection_did() -> None:

@@ -8,10 +8,11 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ..errors import LayerError, ModelError, NetDissectError
+from ..geometry.tracer import GridTracer
 from .failures import model_error, require_loaded
 from .layers import LayerRef, module_names, resolve_layers, unwrap
 from .maps import Tokens, as_maps, checked_maps, find_layout
@@ -152,6 +153,7 @@ class Watch:
     layers   the reported names
     traced   what the trace of the first image found, by layer; empty if layouts were given
     layouts  how the output of each layer is cut into maps, once it has run
+    trace_within  set it to trace the first batch itself, in its own pass; ``consume`` may then see it twice
     """
 
     def __init__(
@@ -166,6 +168,8 @@ class Watch:
         self.layers = tuple(name for names in views.values() for name in names)
         self.layouts = dict(layouts or {})
         self.traced: dict[str, Traced | Unknown] | None = None if layouts is None else {}
+        self.trace_within = False
+        self._tracer: GridTracer | None = None
         self._model, self._refs, self._consume = model, refs, consume
         self._views, self._tokens = views, tokens
         self._shapes: dict[str, tuple[int, ...]] = {}
@@ -183,15 +187,20 @@ class Watch:
         """
         import torch
 
-        if self.traced is None:
+        if self.traced is None and not self.trace_within:
             self.traced = trace_layers(self._model, self._refs, pad_batch(self._model, batch[:1]))
         self._calls, self._thread = dict.fromkeys(self._refs, 0), threading.get_ident()
         self._images, self._failure = len(batch), None
         self._batch, output = pad_batch(self._model, batch), None
+        self._tracer = GridTracer(self._batch) if self.traced is None and batch.ndim == 4 else None
+        self.traced = self.traced or {}
         try:
-            with torch.no_grad():
+            with torch.no_grad(), self._tracer or nullcontext():
                 output = self._model(self._batch)
         except Exception as error:
+            if self._failure is None and self._tracer is not None:  # it may not bear to be followed
+                self.layouts.clear()
+                return self(batch, images)
             if self._failure is None:
                 raise model_error(error, self._model, batch, images) from error
         finally:
@@ -233,6 +242,8 @@ class Watch:
                 f"counted from 0: '{ref.path}@0', '{ref.path}@1', ..."
             )
         picked, traced = ref.pick(output), (self.traced or {}).get(ref.name)
+        if self._tracer is not None and self.traced is not None:
+            traced = self.traced[ref.name] = self._tracer.lookup(picked)
         if ref.name not in self.layouts:
             layout = find_layout(ref.name, picked, self._tokens.get(ref.name), self._batch, traced)
             maps = as_maps(ref.name, picked, layout, len(self._batch))

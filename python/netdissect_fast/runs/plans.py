@@ -67,6 +67,7 @@ def plan_layers(
 
     # A transform mixes units and leaves positions alone, so the grid is that of the layer itself.
     with watch(model, layers, look, **options) as run:
+        run.trace_within = options["transform"] is None  # a transform of the user's is not followed
         run(first)
     plans = {}
     views = views_of(options["transform"], resolve_layers(model, layers))
