@@ -191,3 +191,13 @@ def test_a_saved_run_keeps_its_names(tmp_path: Path) -> None:
 def test_no_name_of_the_small_results_is_touched() -> None:
     for layer in dissection().values():
         assert not [cell for cell in cells(layer.table.to_csv()) if cell.startswith("'")]
+
+
+def test_what_else_prints_names_is_printable() -> None:
+    """A build's summary; a figure's text, since a control character would break its SVG."""
+    from netdissect_fast.data.builder.build import Built
+    from netdissect_fast.plot import _text
+
+    name = "".join(CONTROLS.values())
+    assert shown(str(Built(Path("out"), 1, 1, (name,), ())))
+    assert shown(_text(name))
