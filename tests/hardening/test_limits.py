@@ -273,6 +273,7 @@ def test_loader_processes_change_nothing(start_method: str, tmp_path: Path, cach
     assert contents(tmp_path / "0", record) == contents(tmp_path / "2", record)
     runs = [json.loads((tmp_path / name / "run.json").read_text()) for name in "02"]
     assert [run["settings"].pop("workers") for run in runs] == [0, 2]
+    assert len({run.pop("checksum") for run in runs}) == 2
     assert runs[0] == runs[1]
 
 
