@@ -109,7 +109,7 @@ def use_labels(packed: PackedLabels, data: ConceptDataset) -> None:
     for image in range(len(packed)):
         packed.masks(image)
     maps = np.random.default_rng(0).standard_normal((len(packed), 2, 3, 3)).astype(np.float32)
-    score(maps, packed, data.vocabulary, quantile="0.2", threads=1)
+    score(maps, packed, data.vocabulary, quantile="0.2", layout="BCHW", threads=1)
 
 
 class Tables(Target):
