@@ -229,7 +229,7 @@ class TestFingerprint:
         (Image.new("LAB", (16, 12)), {}, "Pillow's mode LAB; convert it to RGB"),
         (SCAN, {"image_range": (0, 1100)}, r"has values in 1000..1191, outside image_range=\(0, 1100\)"),
         (np.full((1, 12, 16), np.inf), {"image_range": (0, 1)}, "expected finite numbers"),
-        (BANDS.transpose(1, 2, 0), {}, r"expected a PIL image or \[3, Y, X\], channels first"),
+        (BANDS.transpose(1, 2, 0), {}, r"expected a PIL image or \[C, Y, X\], channels first"),
         (np.zeros((12, 16, 8), np.float32), {}, r"expected \[C, Y, X\], channels first, got \[12, 16, 8\]"),
         (SCAN, {"image_range": (1, 1)}, r"image_range must be \(black, white\)"),
         (SCAN, {"image_range": 4095}, r"image_range must be \(black, white\)"),

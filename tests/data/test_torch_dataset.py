@@ -90,7 +90,7 @@ GOOD = PIXELS.transpose(2, 0, 1)
     ("item", "message"),
     [
         (GOOD, r"item 0: expected \(image, labels\), got ndarray"),
-        ((PIXELS, 1), r"image 0: expected a PIL image or \[3, Y, X\], channels first"),
+        ((PIXELS, 1), r"image 0: expected a PIL image or \[C, Y, X\], channels first"),
         ((GOOD.astype(np.float32), 1), "image 0: expected uint8 or floats in 0..1, not normalised"),
         ((GOOD.astype(np.int64), 1), "image 0: expected uint8 or floats"),
         ((np.full((3, 2, 2), np.nan), 1), "image 0: expected uint8 or floats"),

@@ -51,7 +51,7 @@ def as_picture(
         return _in_range(np.asarray(image)[None], what, image_range)
     values = as_array(image)
     if values.ndim != 3 or not values.size or values.shape[2] <= 4 < values.shape[0]:
-        raise ArgumentError(f"{what}: expected a PIL image or [3, Y, X], channels first, got {kind(image)}")
+        raise ArgumentError(f"{what}: expected a PIL image or [C, Y, X], channels first, got {kind(image)}")
     if image_range is not None:
         return _in_range(values, what, image_range)
     if values.dtype == np.uint8:
