@@ -244,13 +244,11 @@ class Watch:
         picked, traced = ref.pick(output), (self.traced or {}).get(ref.name)
         if self._tracer is not None and self.traced is not None:
             traced = self.traced[ref.name] = self._tracer.lookup(picked)
-        if ref.name not in self.layouts:
+        layout = self.layouts.get(ref.name)
+        if layout is None:
             layout = find_layout(ref.name, picked, self._tokens.get(ref.name), self._batch, traced)
-            maps = as_maps(ref.name, picked, layout, len(self._batch))
-            self.layouts[ref.name] = layout
-        else:
-            maps = as_maps(ref.name, picked, self.layouts[ref.name], len(self._batch))
-        maps = maps[: self._images]
+        maps = as_maps(ref.name, picked, layout, len(self._batch))[: self._images]
+        self.layouts[ref.name] = layout
         for name, transform in self._views[ref.name].items():
             seen = checked_maps(name, maps if transform is None else transformed(name, maps, transform))
             shape = tuple(seen.shape[1:])

@@ -20,7 +20,7 @@ from ..scoring.thresholds import Quantile, checked_thresholds
 from ..types import Array, Int64Array
 from .layer_result import LayerResult
 
-Layout: TypeAlias = Literal["BCHW", "BHWC"]
+AxisOrder: TypeAlias = Literal["BCHW", "BHWC"]
 
 
 def score_peaks(
@@ -66,7 +66,7 @@ def score(
     thresholds: Any = None,
     alignment: Alignment = "half_pixel",
     input_size: tuple[int, int] | None = None,
-    layout: Layout | None = None,
+    layout: AxisOrder | None = None,
     category_rule: CategoryRule = "image",
     backend: str = "auto",
     threads: int | None = None,
@@ -154,10 +154,10 @@ def score(
     return score_peaks(peaks, grid, packed, vocabulary, name=name, category_rule=category_rule, backend=chosen)
 
 
-def _channels_first(activations: Any, layout: Layout | None) -> Any:
+def _channels_first(activations: Any, layout: AxisOrder | None) -> Any:
     """Return activations [N, U, H, W] of any layout; nothing is copied."""
     if layout is not None:
-        check_option("layout", layout, Layout)
+        check_option("layout", layout, AxisOrder)
     dimensions = getattr(activations, "ndim", None)
     if dimensions == 2:
         return activations[:, :, None, None]

@@ -5,13 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
+import numpy as np
+
+from ...concepts import PackedLabels, unpack
 from ...errors import ActivationError
 from ...types import Array, BoolArray, Float32Array, Int64Array, Uint64Array
+from ..crops import Crops
 
 if TYPE_CHECKING:
-    from ...concepts import PackedLabels
     from ...geometry.grids import AxisTable
-    from ..crops import Crops
 
 
 class NonFiniteError(Exception):
@@ -79,8 +81,6 @@ class Immediate:
 
     def drain(self) -> Crops:
         """Return no crops."""
-        from ..crops import Crops
-
         return Crops.empty()
 
 
@@ -93,8 +93,6 @@ class OnHost:
 
     def zeros(self, shape: tuple[int, ...]) -> Int64Array:
         """See Backend."""
-        import numpy as np
-
         return np.zeros(shape, np.int64)
 
     def totals(self, accumulator: Int64Array) -> Int64Array:
@@ -152,8 +150,6 @@ class Backend(Protocol):
 
 def unpack_masks(words: Uint64Array, size: tuple[int, int]) -> BoolArray:
     """Unpack the masks of P crops, uint64 [P, tiles], on a grid of ``size`` (Y, X) to bool [P, Y, X]."""
-    from ...concepts import unpack
-
     return unpack(words.T, size)
 
 
@@ -162,8 +158,6 @@ def to_numpy(maps: Any) -> tuple[Array, bool]:
 
     float32, float16 and bfloat16 stay; other dtypes become float32.
     """
-    import numpy as np
-
     if hasattr(maps, "detach"):  # a torch tensor
         import torch
 
